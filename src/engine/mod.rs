@@ -1,0 +1,5 @@
+//! A whole request, still pure.
+
+mod value;
+
+pub use value::{Map, Value};

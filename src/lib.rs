@@ -1,0 +1,14 @@
+//! fluxlimit: a rate-limit server for Envoy.
+//!
+//! The modules in reading order; each uses only those before it (a test holds this).
+
+pub mod time;
+pub mod yaml;
+
+pub mod limit;
+pub mod request;
+
+pub mod algorithm;
+pub mod engine;
+
+pub mod rules;

@@ -1,0 +1,3 @@
+//! The `fluxlimit` program.
+
+fn main() {}

@@ -1,0 +1,81 @@
+//! A rule file's own shape: what the YAML says, checked node by node, before it becomes a tree.
+
+use crate::engine::Map;
+use crate::limit::Limit;
+use crate::yaml::Position;
+
+/// One rule file, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleFile {
+    /// How messages name the file.
+    pub name: String,
+    /// The domain whose rules it holds.
+    pub domain: String,
+    /// Where `domain` stands.
+    pub domain_at: Position,
+    /// Whether overrides of this domain count what they refuse (`defaults`); `None` if the file does not say.
+    pub overrides_count_refused: Option<bool>,
+    /// The top level of the tree, in file order.
+    pub descriptors: Vec<Node>,
+}
+
+/// One node of the descriptor tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Where it starts in its file.
+    pub position: Position,
+    /// The entry key; never empty.
+    pub key: String,
+    /// The entry value; empty means that any value matches.
+    pub value: String,
+    /// What is enforced for requests that end here.
+    pub limits: NodeLimits,
+    /// Whether its limits join the quota instead of refusing alone.
+    pub quota_mode: bool,
+    /// Whether its metrics name every entry of the request.
+    pub detailed_metric: bool,
+    /// Whether its metrics name the value of the request at this level.
+    pub value_to_metric: bool,
+    /// Whether all values that its pattern matches share one counter.
+    pub share_threshold: bool,
+    /// What is answered as dynamic metadata while it is not refused.
+    pub metadata: Option<Map>,
+    /// Nodes for the next entry.
+    pub children: Vec<Node>,
+}
+
+/// What a node enforces.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeLimits {
+    /// Nothing: no `rate_limit`.
+    None,
+    /// Everything passes.
+    Unlimited {
+        /// The rule's `name`; may be empty.
+        name: String,
+        /// Names of the rules that it replaces.
+        replaces: Vec<String>,
+    },
+    /// One limit or several.
+    Limited {
+        /// The limits in file order; at least one.
+        limits: Vec<NodeLimit>,
+        /// Whether they were written as a list.
+        is_list: bool,
+    },
+}
+
+/// One `rate_limit` of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeLimit {
+    /// Where it starts in its file.
+    pub position: Position,
+    /// The numbers.
+    pub limit: Limit,
+    /// The rule's `name`; may be empty.
+    pub name: String,
+    /// Names of the rules that it replaces.
+    pub replaces: Vec<String>,
+    /// Whether it is measured only; for a single limit also set by the node's `shadow_mode`.
+    pub shadow_mode: bool,
+}

@@ -1,0 +1,3 @@
+//! Which limits apply to which descriptors.
+
+pub mod file;
