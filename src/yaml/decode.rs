@@ -218,10 +218,27 @@ impl<'n, 'd> Fields<'n, 'd> {
         self.field(name, |value| value.map(decode))
     }
 
-    /// Whether the key is there, null or not.
+    /// Whether the key is there with a value other than null.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.index(name).is_some()
+        self.index(name).is_some_and(|index| !self.entries[index].value.is_null())
+    }
+
+    /// The value of that key, without asking for it.
+    #[must_use]
+    pub fn peek(&self, name: &str) -> Option<&'n Node> {
+        self.index(name).map(|index| &self.entries[index].value)
+    }
+
+    /// Decodes the value of `name` with the earlier values of that key under it ([`Entry::layered`]),
+    /// a null as well.
+    pub fn layered<T>(
+        &mut self,
+        name: &'static str,
+        decode: impl FnOnce(&mut Value<'_, '_>) -> Option<T>,
+    ) -> Option<T> {
+        let node = self.entry(name)?.layered();
+        self.decoder.within(Step::Name(name), |decoder| decode(&mut decoder.value(&node)))
     }
 
     /// The entry of that key, for what the typed methods do not cover. It counts as asked for.
@@ -230,14 +247,17 @@ impl<'n, 'd> Fields<'n, 'd> {
         self.find(name).map(|index| &entries[index])
     }
 
-    /// Warns if `name` stands here: it is known, but has no meaning at this place.
-    pub fn misplaced(&mut self, name: &'static str, hint: &str) {
-        let Some(index) = self.index(name) else { return };
+    /// Reports `name` if it stands here and nobody asked for it: it is known, but has no meaning at this place.
+    pub fn misplaced(&mut self, name: &'static str, severity: Severity, hint: &str) {
+        let Some(index) = self.index(name).filter(|index| !self.seen[*index]) else { return };
         self.seen[index] = true;
         let position = self.entries[index].key.position;
         self.decoder.within(Step::Name(name), |decoder| {
-            let message = Message::new(format!("`{name}` has no meaning here and is ignored")).hint(hint);
-            decoder.report(Severity::Warning, position, message);
+            decoder.report(
+                severity,
+                position,
+                Message::new(format!("`{name}` has no meaning here")).hint(hint),
+            );
         });
     }
 
@@ -253,7 +273,18 @@ impl<'n, 'd> Fields<'n, 'd> {
 
     /// Records an error or a warning about `name`, at its value if it is there, else at the map.
     pub fn report_at(&mut self, name: &'static str, severity: Severity, message: Message) {
-        let position = self.index(name).map_or(self.position, |index| self.entries[index].value.position);
+        let position = self.peek(name).map_or(self.position, |value| value.position);
+        self.report_in(name, severity, position, message);
+    }
+
+    /// Records an error or a warning about something inside the value of `name`.
+    pub fn report_in(
+        &mut self,
+        name: &'static str,
+        severity: Severity,
+        position: Position,
+        message: Message,
+    ) {
         self.decoder.within(Step::Name(name), |decoder| decoder.report(severity, position, message));
     }
 
