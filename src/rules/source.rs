@@ -92,3 +92,76 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
     };
     Problem::of_file(path.display().to_string(), Message::new(reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn names(found: &Found, root: &Path) -> Vec<String> {
+        let strip = |name: &str| name.replace(&format!("{}/", root.display()), "");
+        found.sources.iter().map(|source| strip(&source.name)).collect()
+    }
+
+    fn problems(found: &Found, root: &Path) -> Vec<String> {
+        let shown = found.problems.iter().map(ToString::to_string);
+        shown.map(|line| line.replace(&format!("{}/", root.display()), "")).collect()
+    }
+
+    #[test]
+    fn a_directory_is_its_yaml_files_in_name_order_and_a_file_is_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir_all(path("rules/below.yaml")).unwrap();
+        for name in [
+            "rules/b.yml",
+            "rules/a.yaml",
+            "rules/.hidden.yaml",
+            "rules/notes.txt",
+            "rules/below.yaml/c.yaml",
+        ] {
+            fs::write(path(name), name).unwrap();
+        }
+        let found = read_paths([path("rules"), path("rules/notes.txt")]);
+        assert_eq!(names(&found, root.path()), ["rules/a.yaml", "rules/b.yml", "rules/notes.txt"]);
+        assert_eq!(found.sources[1].text, b"rules/b.yml");
+        assert_eq!(problems(&found, root.path()), Vec::<String>::new());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_config_map_of_kubernetes_is_read_through_its_links() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir(path("..2026_01_01")).unwrap();
+        fs::write(path("..2026_01_01/a.yaml"), "x").unwrap();
+        symlink("..2026_01_01", path("..data")).unwrap();
+        symlink("..data/a.yaml", path("a.yaml")).unwrap();
+        symlink("..data/gone.yaml", path("gone.yaml")).unwrap();
+        let found = read_paths([root.path()]);
+        assert_eq!(names(&found, root.path()), ["a.yaml"]);
+        assert_eq!(problems(&found, root.path()), ["gone.yaml: there is no such file or directory"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_the_rest_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::create_dir(path("empty")).unwrap();
+        fs::write(path("good.yaml"), "x").unwrap();
+        fs::write(path("large.yaml"), vec![b' '; 1 + usize::try_from(MAX_FILE_BYTES).unwrap()]).unwrap();
+        let found = read_paths(["missing", "empty", "large.yaml", "good.yaml"].map(path));
+        assert_eq!(names(&found, root.path()), ["good.yaml"]);
+        assert_eq!(
+            problems(&found, root.path()),
+            [
+                "missing: there is no such file or directory",
+                "empty: this directory holds no rule file; expected files that end in `.yaml` or `.yml`",
+                "large.yaml: cannot be read: larger than 16777216 bytes",
+            ]
+        );
+        let errors: Vec<bool> = found.problems.iter().map(Problem::is_error).collect();
+        assert_eq!(errors, [true, false, true]);
+    }
+}

@@ -164,9 +164,11 @@ impl<'n, 'd> Value<'n, 'd> {
         self.decoder.report(Severity::Error, self.node.position, message);
     }
 
-    /// Records an error about something inside this value.
-    pub fn error_at(&mut self, position: Position, message: Message) {
-        self.decoder.report(Severity::Error, position, message);
+    /// Records an error about an item of this list.
+    pub fn item_error(&mut self, index: usize, position: Position, message: Message) {
+        self.decoder.within(Step::Index(index), |decoder| {
+            decoder.report(Severity::Error, position, message);
+        });
     }
 
     /// Records a warning about this value.

@@ -2,3 +2,4 @@
 
 mod golden_loads;
 mod golden_scalars;
+mod rule_fixtures;

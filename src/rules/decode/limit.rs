@@ -37,7 +37,7 @@ pub(super) fn limits(
                 return None;
             }
             let limits = value.list(|item| listed(item, shadow_mode, context))?;
-            report_twins(&limits, value);
+            report_twins(&limits, items, value);
             Some(NodeLimits::Limited { limits, is_list: true })
         }
     }
@@ -70,14 +70,16 @@ fn listed(value: &mut Value<'_, '_>, shadow_mode: bool, context: &mut Context) -
 }
 
 /// Two limits of a list would share a counter if these were the same.
-fn report_twins(limits: &[NodeLimit], list: &mut Value<'_, '_>) {
+fn report_twins(limits: &[NodeLimit], items: &[Tree], list: &mut Value<'_, '_>) {
     let identity = |limit: &NodeLimit| (limit.limit.algorithm(), limit.limit.period_ms(), limit.shadow_mode);
     for (index, limit) in limits.iter().enumerate() {
         if let Some(first) = limits[..index].iter().find(|first| identity(first) == identity(limit)) {
             let message = Message::new("two limits of one descriptor have the same algorithm and period")
                 .expected("a different period or algorithm, or `shadow_mode` in one of them")
                 .hint(format!("the first is in line {}", first.position.line));
-            list.error_at(limit.position, message);
+            // Items that are no limit were left out, so the index is that of the place.
+            let index = items.iter().position(|item| item.position == limit.position).unwrap_or(index);
+            list.item_error(index, limit.position, message);
         }
     }
 }
