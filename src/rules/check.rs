@@ -1,6 +1,6 @@
 //! What can only be seen over all files of a domain: rules twice, rules nobody reaches, names of nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use crate::yaml::{Message, Position, Problem, Severity, quoted};
 
@@ -11,6 +11,9 @@ use super::pattern::{covers, is_pattern};
 /// How many pairs of rules of a domain are held against each other. The search for rules that nobody
 /// reaches is a courtesy, and quadratic in the patterns of a level.
 const MAX_COMPARISONS: usize = 4_000_000;
+
+/// How many names of a domain are held against names that nobody has, to find the one that was meant.
+const MAX_NAMES_TRIED: usize = 100_000;
 
 /// A level of the tree: nodes that may come from several files.
 type Level<'a> = Vec<Place<'a>>;
@@ -29,7 +32,8 @@ struct Search<'a> {
     /// The indices from the root to the level that is looked at.
     path: Vec<usize>,
     comparisons_left: usize,
-    names: HashSet<&'a str>,
+    names_left_to_try: usize,
+    names: BTreeSet<&'a str>,
 }
 
 /// Checks every domain; files of the same domain are one if domains are merged, else an error.
@@ -76,7 +80,8 @@ fn check_domain(files: &[&DecodedFile], problems: &mut Vec<Problem>) {
         problems: Vec::new(),
         path: Vec::new(),
         comparisons_left: MAX_COMPARISONS,
-        names: HashSet::new(),
+        names_left_to_try: MAX_NAMES_TRIED,
+        names: BTreeSet::new(),
     };
     let rules = files.iter().filter_map(|file| file.file.as_ref());
     let level: Level<'_> =
@@ -178,7 +183,9 @@ impl<'a> Search<'a> {
             return;
         }
         let message = Message::new(format!("no rule of this domain has the name {}", quoted(&replaced.name)));
-        let names = self.names.iter().copied().filter(|name| !name.is_empty());
+        let tried = self.names.len().min(self.names_left_to_try);
+        self.names_left_to_try -= tried;
+        let names = self.names.iter().copied().take(tried).filter(|name| !name.is_empty());
         let message = message.did_you_mean(crate::yaml::nearest(&replaced.name, names));
         self.problems.push(Problem {
             severity: Severity::Warning,

@@ -28,11 +28,9 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
 /// Whether everything that `narrow` matches is matched by `wide` as well.
 #[must_use]
 pub fn covers(wide: &str, narrow: &str) -> bool {
-    // A star of the narrow one may become any byte, so it must fall to a star of the wide one: it is
-    // replaced by a byte that stands in no text.
-    const ANY: u8 = 0xff;
-    let narrow: Vec<u8> = narrow.bytes().map(|byte| if byte == b'*' { ANY } else { byte }).collect();
-    matches(wide.as_bytes(), &narrow)
+    // A star of the narrow one may become anything, so it must fall to a star of the wide one; and it
+    // does, since what stands between the stars of the wide one holds none.
+    matches(wide.as_bytes(), narrow.as_bytes())
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {

@@ -36,6 +36,8 @@ pub(super) enum Step {
 pub struct Fields<'n, 'd> {
     position: Position,
     entries: &'n [Entry],
+    /// Per entry, its key if that is text.
+    keys: Vec<Option<&'n str>>,
     /// Per entry, whether somebody asked for it.
     seen: Vec<bool>,
     /// Every name that may stand here, in the order of asking.
@@ -131,7 +133,8 @@ impl<'n, 'd> Fields<'n, 'd> {
         for entry in entries {
             decoder.warn_of_replaced(entry);
         }
-        Self { position, entries, seen: vec![false; entries.len()], names: Vec::new(), decoder }
+        let keys = entries.iter().map(|entry| entry.key.key_text()).collect();
+        Self { position, entries, keys, seen: vec![false; entries.len()], names: Vec::new(), decoder }
     }
 
     /// Where the map starts.
@@ -224,6 +227,12 @@ impl<'n, 'd> Fields<'n, 'd> {
         self.index(name).is_some_and(|index| !self.entries[index].value.is_null())
     }
 
+    /// Whether every key that is there was asked for.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.seen.iter().all(|seen| *seen)
+    }
+
     /// The value of that key, without asking for it.
     #[must_use]
     pub fn peek(&self, name: &str) -> Option<&'n Node> {
@@ -306,11 +315,16 @@ impl<'n, 'd> Fields<'n, 'd> {
     }
 
     fn index(&self, name: &str) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.key.key_text().is_some_and(|text| text == name))
+        self.keys.iter().position(|key| *key == Some(name))
     }
 }
 
 fn unknown_key(key: &Node, names: &[&'static str], decoder: &mut Decoder) {
+    // One more that is only counted needs no words.
+    if decoder.problems.is_full(Severity::Error) {
+        decoder.report(Severity::Error, key.position, Message::default());
+        return;
+    }
     let Some(text) = key.key_text() else {
         let hint = match &key.kind {
             Kind::Scalar(scalar) => format!("in quotes it is text: \"{}\"", scalar.text),

@@ -161,6 +161,9 @@ fn check_switches(node: &Node, shadow_mode: bool, fields: &mut Fields<'_, '_>) {
 
 /// Reports the keys that are known but do not belong here; `place` names where we are.
 fn misplaced(fields: &mut Fields<'_, '_>, place: &str) {
+    if fields.is_spent() {
+        return;
+    }
     for key in REFERENCE_KEYS {
         let belongs = match key {
             "domain" => "root",
