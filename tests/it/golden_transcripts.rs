@@ -43,8 +43,8 @@ const DEVIATIONS: [(&str, &str); 17] = [
 const LOCAL_CACHE: [&str; 4] =
     ["local-cache", "local-cache-next-window", "local-cache-several", "local-cache-shadow"];
 
-/// How the reference reads a directory (every file, folders too) belongs to its environment contract; our
-/// own `rules` setting reads `*.yaml` and `*.yml`. The files of this transcript are given one by one.
+/// Transcripts whose counters have odd names in the reference where a star stands in a key; answers are the
+/// same.
 const PATTERN_IN_KEY: [&str; 3] = ["pattern-in-key", "pattern-in-key-and-value", "pattern-key-is-a-star"];
 
 fn folder(name: &str) -> PathBuf {
@@ -172,19 +172,20 @@ fn reference_name(series: &str) -> Option<String> {
         }
         _ => return None,
     };
-    let rule: Vec<String> = label("rule")?
-        .split(" > ")
-        .map(|step| cleaned(&step.replacen('=', "_", 1)))
-        .collect();
+    let rule: Vec<String> =
+        label("rule")?.split(" > ").map(|step| cleaned(&step.replacen('=', "_", 1))).collect();
     Some(format!("rate_limit.{}.{}.{count}", label("domain")?, rule.join(".")))
 }
 
 /// As the reference cleans the names of its counters: `:` and `|`, and the dots of an IPv4 address.
 fn cleaned(step: &str) -> String {
     let step = step.replace([':', '|'], "_");
-    let is_address = |text: &str| text.split('.').count() == 4 && text.split('.').all(|n| n.parse::<u8>().is_ok());
-    let parts: Vec<String> =
-        step.split('_').map(|part| if is_address(part) { part.replace('.', "_") } else { part.to_owned() }).collect();
+    let is_address =
+        |text: &str| text.split('.').count() == 4 && text.split('.').all(|n| n.parse::<u8>().is_ok());
+    let parts: Vec<String> = step
+        .split('_')
+        .map(|part| if is_address(part) { part.replace('.', "_") } else { part.to_owned() })
+        .collect();
     parts.join("_")
 }
 
@@ -193,7 +194,8 @@ fn request(json: &Json) -> Result<Request, RequestError> {
     let descriptors = json["descriptors"].as_array().into_iter().flatten().map(|descriptor| {
         let limit = &descriptor["limit"];
         let limit = limit.as_object().map(|limit| {
-            let number = |name: &str| limit.get(name).and_then(Json::as_u64).and_then(|n| u32::try_from(n).ok());
+            let number =
+                |name: &str| limit.get(name).and_then(Json::as_u64).and_then(|n| u32::try_from(n).ok());
             let unit = &limit.get("unit").cloned().unwrap_or_default();
             let unit = unit.as_str().map_or_else(
                 || i32::try_from(unit.as_i64().unwrap_or(0)).unwrap(),
@@ -280,7 +282,10 @@ fn expected(transcript: &Json) -> Vec<Json> {
 }
 
 fn without_error_texts(replies: Vec<Json>) -> Vec<Json> {
-    replies.into_iter().map(|reply| if reply.get("error").is_some() { json!("error") } else { reply }).collect()
+    replies
+        .into_iter()
+        .map(|reply| if reply.get("error").is_some() { json!("error") } else { reply })
+        .collect()
 }
 
 /// What differs from the transcript, as text; empty if nothing does.
@@ -290,14 +295,16 @@ fn differences(name: &str, transcript: &Json) -> String {
     let mut text = String::new();
     for (step, (said, expected)) in said.iter().zip(&expected).enumerate() {
         if said != expected {
-            text.push_str(&format!("{name}: step {step}:\n  reference {expected}\n  ours      {said}\n"));
+            text += &format!("{name}: step {step}:\n  reference {expected}\n  ours      {said}\n");
         }
     }
     let expected: BTreeMap<String, u64> = serde_json::from_value(transcript["counters"].clone()).unwrap();
-    let said = replay.counters();
+    let mut said = replay.counters();
+    // The reference's counters go out line by line, so one with a line break in its name got lost.
+    said.retain(|name, _| !name.contains("\\n"));
     let odd_names = PATTERN_IN_KEY.contains(&name) || LOCAL_CACHE.contains(&name);
     if said != expected && !odd_names {
-        text.push_str(&format!("{name}: counters:\n  reference {expected:?}\n  ours      {said:?}\n"));
+        text += &format!("{name}: counters:\n  reference {expected:?}\n  ours      {said:?}\n");
     }
     text
 }
@@ -318,8 +325,9 @@ fn every_deviation_from_the_reference_is_known_and_has_a_reason() {
     assert_eq!(recorded, listed);
     for (name, transcript) in transcripts("deviations") {
         let same = differences(&name, &transcript).is_empty();
-        // In memory there is no local cache that could answer for another limit.
-        let may_be_same = name == "local-cache-and-override";
+        // In memory there is no local cache that could answer for another limit, and how the reference goes
+        // on counting the limit that refuses does not show before its window ends.
+        let may_be_same = ["local-cache-and-override", "stop-increment-when-over"].contains(&&*name);
         assert!(!same || may_be_same, "{name} is no deviation: it is answered as the reference does");
     }
 }
