@@ -22,12 +22,14 @@ impl FixedWindow {
 }
 
 impl Meter for FixedWindow {
+    fn own_ms(&self, _: &Limit) -> u64 {
+        self.start_ms
+    }
+
     fn at(limit: &Limit, stored: Option<&Self>, now: Timestamp) -> Self {
         let start_ms = now.ms() - now.ms() % limit.period_ms();
         match stored {
-            Some(stored) if too_far_ahead(limit, stored.start_ms, now) => {
-                Self { start_ms, used: stored.used }
-            }
+            Some(stored) if too_far_ahead(limit, stored, now) => Self { start_ms, used: stored.used },
             Some(stored) if stored.start_ms >= start_ms => *stored,
             _ => Self { start_ms, used: 0 },
         }

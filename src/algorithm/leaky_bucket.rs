@@ -28,6 +28,10 @@ impl LeakyBucket {
 }
 
 impl Meter for LeakyBucket {
+    fn own_ms(&self, limit: &Limit) -> u64 {
+        self.bucket(limit).own_ms(limit)
+    }
+
     fn at(limit: &Limit, stored: Option<&Self>, now: Timestamp) -> Self {
         let stored = stored.map(|stored| stored.bucket(limit));
         Self::from_bucket(limit, TokenBucket::at(limit, stored.as_ref(), now))

@@ -44,9 +44,13 @@ impl SlidingWindow {
 }
 
 impl Meter for SlidingWindow {
+    fn own_ms(&self, _: &Limit) -> u64 {
+        self.at_ms
+    }
+
     fn at(limit: &Limit, stored: Option<&Self>, now: Timestamp) -> Self {
         let Some(stored) = stored else { return Self { at_ms: now.ms(), slots: Vec::new() } };
-        if too_far_ahead(limit, stored.at_ms, now) {
+        if too_far_ahead(limit, stored, now) {
             let hits = stored.used();
             let slots = if hits > 0 { vec![Slot { end_ms: now.ms(), hits }] } else { Vec::new() };
             return Self { at_ms: now.ms(), slots };
@@ -104,6 +108,7 @@ impl Meter for SlidingWindow {
     }
 
     fn gone_at_ms(&self, limit: &Limit) -> u64 {
-        self.slots.last().map_or(0, |newest| newest.end_ms.saturating_add(limit.period_ms()))
+        // Not before the state's own time, even if it is empty: a hit would be recorded there.
+        self.slots.last().map_or(self.at_ms, |newest| newest.end_ms.saturating_add(limit.period_ms()))
     }
 }
