@@ -1,0 +1,6 @@
+//! Every integration test, in one binary.
+
+mod buckets;
+mod keys;
+mod steps;
+mod windows;
