@@ -1,6 +1,9 @@
 //! Every integration test, in one binary.
 
 mod buckets;
+mod conformance;
 mod keys;
+mod model;
+mod settlements;
 mod steps;
 mod windows;

@@ -12,9 +12,11 @@ pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
 const MAX: i64 = 1 << 52;
 
-/// Enough cases to find what is rare. A failure is written down as a test of its own, not as a seed.
+/// Enough cases to find what is rare; `PROPTEST_CASES` asks for more. A failure is written down as a test of
+/// its own, not as a seed.
 pub(crate) fn config() -> ProptestConfig {
-    ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() }
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: 4 * default.cases, failure_persistence: None, ..default }
 }
 
 /// One step of a script: the clock moves, then hits are asked for.
