@@ -3,6 +3,7 @@
 mod buckets;
 mod conformance;
 mod keys;
+mod memory;
 mod model;
 mod settlements;
 mod steps;
