@@ -3,8 +3,11 @@
 mod buckets;
 mod conformance;
 mod keys;
+mod matching;
 mod memory;
 mod model;
+mod naive_matching;
 mod settlements;
 mod steps;
+mod trees;
 mod windows;
