@@ -7,6 +7,7 @@ mod matching;
 mod memory;
 mod model;
 mod naive_matching;
+mod policy;
 mod settlements;
 mod steps;
 mod trees;
