@@ -2,13 +2,16 @@
 
 mod buckets;
 mod conformance;
+mod headers;
 mod keys;
 mod matching;
 mod memory;
 mod model;
 mod naive_matching;
 mod policy;
+mod served;
 mod settlements;
+mod statuses;
 mod steps;
 mod trees;
 mod windows;
