@@ -58,29 +58,10 @@ fn try_charges(settlement: &Settlement, present: &[State]) -> Trial {
             book(charge, &mut tried[slot]);
         }
     }
-    let group_refused: SmallVec<[bool; 2]> = settlement
-        .groups()
-        .map(|(_, mut range)| range.any(|index| !allowed[index] && !charges[index].shadow))
-        .collect();
-    let refused = settlement.refused || is_refused(settlement, &group_refused);
+    let group_refused = settlement.refused_groups(|index| allowed[index]);
+    let refuses = !settlement.global_shadow && settlement.refuses(&group_refused);
+    let refused = settlement.refused || refuses;
     Trial { allowed, available, group_refused, refused }
-}
-
-fn is_refused(settlement: &Settlement, group_refused: &[bool]) -> bool {
-    if settlement.global_shadow {
-        return false;
-    }
-    let mut quotas = 0;
-    let mut refused_quotas = 0;
-    for ((group, _), refused) in settlement.groups().zip(group_refused) {
-        if group.quota {
-            quotas += 1;
-            refused_quotas += usize::from(*refused);
-        } else if *refused {
-            return true;
-        }
-    }
-    quotas > 0 && quotas == refused_quotas && !settlement.quota_passes
 }
 
 fn book_charges(

@@ -2,8 +2,10 @@
 
 mod buckets;
 mod conformance;
+mod counting;
 mod headers;
 mod keys;
+mod layers;
 mod matching;
 mod memory;
 mod model;
