@@ -69,6 +69,7 @@ mod tests {
 
     const SPEC: LimitSpec = LimitSpec::new(Algorithm::FixedWindow, 10, Unit::Second);
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with what a table returns")]
     fn window(start_ms: u64, used: u64) -> Option<State> {
         Some(State::FixedWindow(FixedWindow { start_ms, used }))
     }

@@ -75,6 +75,7 @@ mod tests {
 
     const SPEC: LimitSpec = LimitSpec::new(Algorithm::LeakyBucket, 10, Unit::Second);
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with what a table returns")]
     fn bucket(water: i64, at_tick: u64) -> Option<State> {
         Some(State::LeakyBucket(LeakyBucket { water, at_tick }))
     }

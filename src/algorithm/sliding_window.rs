@@ -124,6 +124,7 @@ mod tests {
     /// Too many to be kept one by one: slots of ⌈1000 / 64⌉ = 16 ms.
     const WIDE: LimitSpec = LimitSpec { count: 65, ..SPEC };
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with what a table returns")]
     fn window(at_ms: u64, slots: &[(u64, u64)]) -> Option<State> {
         let slots = slots.iter().map(|(end_ms, hits)| Slot { end_ms: *end_ms, hits: *hits }).collect();
         Some(State::SlidingWindow(SlidingWindow { at_ms, slots }))

@@ -117,6 +117,7 @@ mod tests {
 
     const SPEC: LimitSpec = LimitSpec::new(Algorithm::TokenBucket, 10, Unit::Second);
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with what a table returns")]
     fn bucket(level: i64, at_tick: u64) -> Option<State> {
         Some(State::TokenBucket(TokenBucket { level, at_tick }))
     }

@@ -59,8 +59,8 @@ fn try_charges(settlement: &Settlement, present: &[State]) -> Trial {
         }
     }
     let group_refused = settlement.refused_groups(|index| allowed[index]);
-    let refuses = !settlement.global_shadow && settlement.refuses(&group_refused);
-    let refused = settlement.refused || refuses;
+    let enforced = !settlement.global_shadow;
+    let refused = settlement.refused || (enforced && settlement.refuses(&group_refused));
     Trial { allowed, available, group_refused, refused }
 }
 

@@ -39,8 +39,8 @@ fn policy(settlement: &Settlement, now: Timestamp, stored: &States) -> (bool, Ve
     let (enforced, quotas) = (of(false), of(true));
     let quota_refuses =
         !quotas.is_empty() && quotas.iter().all(|refused| *refused) && !settlement.quota_passes;
-    let refuses = enforced.contains(&true) || quota_refuses;
-    let refused = settlement.refused || (refuses && !settlement.global_shadow);
+    let over = enforced.contains(&true) || quota_refuses;
+    let refused = settlement.refused || (over && !settlement.global_shadow);
 
     // Then, from what was stored, what is owed is booked.
     let mut states = stored.clone();

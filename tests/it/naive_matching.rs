@@ -31,7 +31,7 @@ impl<'a> Naive<'a> {
         let matched = found.iter().filter_map(|found| found.as_ref().ok().and_then(|(node, _)| *node));
         let replaced: Vec<&str> = matched.flat_map(replaces).collect();
         let asked = self.request.descriptors.iter().zip(found);
-        asked.map(|(asked, found)| self.matched(asked, found, &replaced)).collect()
+        asked.map(|(asked, found)| Self::matched(asked, found, &replaced)).collect()
     }
 
     /// The node that the entries end at, `None` for an override, and the identity.
@@ -61,7 +61,6 @@ impl<'a> Naive<'a> {
     }
 
     fn matched(
-        &self,
         asked: &Descriptor,
         found: Result<(Option<&Node>, Identity), Miss>,
         replaced: &[&str],
