@@ -1,6 +1,23 @@
-//! The integration tests: one binary, a module per area.
+//! Every integration test, in one binary: a module per area.
 
+mod buckets;
+mod conformance;
+mod counting;
 mod golden_loads;
 mod golden_scalars;
 mod golden_transcripts;
+mod headers;
+mod keys;
+mod layers;
+mod matching;
+mod memory;
+mod model;
+mod naive_matching;
+mod policy;
 mod rule_fixtures;
+mod served;
+mod settlements;
+mod statuses;
+mod steps;
+mod trees;
+mod windows;
