@@ -199,8 +199,8 @@ pub enum LimitError {
 
 /// A limit: so many hits per period, held by one algorithm.
 ///
-/// Invariants: the period is 1 s to 100 years; for a bucket `burst` ≥ 1 unless `count` is 0, and
-/// `max(count, burst) × period_ticks ≤ 2^52`, so that its arithmetic is exact everywhere.
+/// Invariants: the period is 1 s to 100 years; the capacity is 0 exactly if the count is; for a bucket
+/// `max(count, capacity) × period_ticks ≤ 2^52`, so that its arithmetic is exact everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limit {
     algorithm: Algorithm,
@@ -233,6 +233,8 @@ impl Limit {
             return Err(LimitError::NoBurst);
         }
         let burst = match algorithm {
+            // A limit of 0 refuses every hit, whatever its burst.
+            _ if count == 0 => 0,
             Algorithm::TokenBucket => burst.unwrap_or(u64::from(count)),
             Algorithm::LeakyBucket => burst.unwrap_or(1),
             Algorithm::FixedWindow | Algorithm::SlidingWindow => u64::from(count),
