@@ -12,3 +12,8 @@ pub mod algorithm;
 pub mod engine;
 
 pub mod rules;
+pub mod store;
+
+pub mod metrics;
+
+pub mod limiter;

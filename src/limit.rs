@@ -102,6 +102,20 @@ impl Unit {
         }
     }
 
+    /// The shortest name that tells it from the others.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Second => "s",
+            Self::Minute => "m",
+            Self::Hour => "h",
+            Self::Day => "d",
+            Self::Week => "w",
+            Self::Month => "mo",
+            Self::Year => "y",
+        }
+    }
+
     /// The unit of that name, in any mixture of upper and lower case, as the reference reads it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

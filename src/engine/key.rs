@@ -30,15 +30,21 @@ pub struct Key(Box<[u8]>);
 pub struct Identity(Vec<u8>);
 
 impl Identity {
-    /// The identity of nothing yet in `domain`.
+    /// The identity of nothing yet in `domain`, with room for entries of `entries_len` bytes in all.
     #[must_use]
-    pub fn of(domain: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(HEADER + 96);
+    pub fn of(domain: &[u8], entries_len: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEADER + 1 + prefixed_len(domain.len()) + entries_len);
         bytes.resize(HEADER, 0);
         bytes.push(ENTRIES);
         let mut identity = Self(bytes);
         identity.push(domain);
         identity
+    }
+
+    /// Bytes that an entry takes.
+    #[must_use]
+    pub const fn entry_len(key: &[u8], value: &[u8]) -> usize {
+        prefixed_len(key.len()) + prefixed_len(value.len())
     }
 
     /// Adds an entry. A value that is shared by a pattern is given as the pattern.
@@ -61,18 +67,22 @@ impl Identity {
     /// The key of one limit of this descriptor. `mark` tells a shadow limit in a list from the enforced
     /// limit of the same algorithm and period.
     #[must_use]
-    pub fn key(&self, limit: &Limit, mark: bool) -> Key {
-        let mut key = if self.0.len() - HEADER > MAX_IDENTITY {
-            let mut hashed = vec![0; HEADER];
-            hashed.push(HASH);
-            hashed.extend_from_slice(&Sha256::digest(&self.0[HEADER..])[..16]);
-            hashed.into_boxed_slice()
-        } else {
-            Box::from(self.0.as_slice())
-        };
-        key[..HEADER].copy_from_slice(&header(limit, mark));
-        Key(key)
+    pub fn into_key(mut self, limit: &Limit, mark: bool) -> Key {
+        if self.0.len() - HEADER > MAX_IDENTITY {
+            let hash = Sha256::digest(&self.0[HEADER..]);
+            self.0.truncate(HEADER);
+            self.0.push(HASH);
+            self.0.extend_from_slice(&hash[..16]);
+        }
+        self.0[..HEADER].copy_from_slice(&header(limit, mark));
+        Key(self.0.into_boxed_slice())
     }
+}
+
+const fn prefixed_len(len: usize) -> usize {
+    // 7 bits a byte; one byte for an empty part.
+    let bits = usize::BITS - (len | 1).leading_zeros();
+    bits.div_ceil(7) as usize + len
 }
 
 impl Key {
@@ -120,11 +130,11 @@ mod tests {
     }
 
     fn key(entries: &[(&str, &str)]) -> Key {
-        let mut identity = Identity::of(b"d");
-        for (key, value) in entries {
-            identity.entry(key.as_bytes(), value.as_bytes());
-        }
-        identity.key(&limit(Algorithm::FixedWindow, Unit::Hour), false)
+        let parts = entries.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
+        let mut identity = Identity::of(b"d", parts.clone().map(|(k, v)| Identity::entry_len(k, v)).sum());
+        parts.for_each(|(key, value)| identity.entry(key, value));
+        assert_eq!(identity.0.len(), identity.0.capacity(), "the room was measured exactly");
+        identity.into_key(&limit(Algorithm::FixedWindow, Unit::Hour), false)
     }
 
     #[test]
@@ -136,12 +146,12 @@ mod tests {
 
     #[test]
     fn algorithm_period_and_mark_tell_counters_of_one_identity_apart() {
-        let identity = Identity::of(b"d");
+        let identity = Identity::of(b"d", 0);
         let keys = [
-            identity.key(&limit(Algorithm::FixedWindow, Unit::Hour), false),
-            identity.key(&limit(Algorithm::FixedWindow, Unit::Hour), true),
-            identity.key(&limit(Algorithm::FixedWindow, Unit::Day), false),
-            identity.key(&limit(Algorithm::SlidingWindow, Unit::Hour), false),
+            identity.clone().into_key(&limit(Algorithm::FixedWindow, Unit::Hour), false),
+            identity.clone().into_key(&limit(Algorithm::FixedWindow, Unit::Hour), true),
+            identity.clone().into_key(&limit(Algorithm::FixedWindow, Unit::Day), false),
+            identity.clone().into_key(&limit(Algorithm::SlidingWindow, Unit::Hour), false),
         ];
         for (index, key) in keys.iter().enumerate() {
             assert!(!keys[index + 1..].contains(key));

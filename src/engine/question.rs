@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Map, Settlement};
+use super::{Map, Path, Settlement};
 
 /// A request whose descriptors have been matched.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Question<'r> {
     /// For each charge of the settlement, the limit of the rule set that it comes from; `None` for an
     /// override.
     pub limits: SmallVec<[Option<&'r LimitFacts>; 2]>,
+    /// For each charge, the path that its metrics are counted under, where it is not that of the rule.
+    pub metric_paths: SmallVec<[Option<Box<Path>>; 2]>,
 }
 
 /// What one descriptor matched.
