@@ -1,6 +1,7 @@
 //! Who gets a 429, and when.
 
 use super::{Stack, per_user};
+use crate::support::eventually;
 use rstest::rstest;
 
 #[rstest]
@@ -41,6 +42,12 @@ async fn a_shadow_limit_refuses_nobody() {
     let user: [(&str, &[u8]); 1] = [("x-user", b"alice")];
     assert_eq!(stack.envoy.statuses(5, "/", &user).await, [200; 5]);
     assert_eq!(stack.envoy.get("/", &user).await.number("x-ratelimit-remaining"), 0);
+    eventually("the would-be refusals in the access log", async || {
+        let log = stack.envoy.access_log();
+        let is_shadow = |entry: &&serde_json::Value| entry["decided_by"]["verdict"] == "shadow_over_limit";
+        (log.iter().filter(is_shadow).count() == 4).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
