@@ -9,12 +9,12 @@ const REMAINING: &str = "enable_x_ratelimit_headers: DRAFT_VERSION_03";
 fn priced(site: Site) -> Site {
     let by_user = "actions: [{ request_headers: { header_name: x-user, descriptor_key: user } }]";
     site.filter(REMAINING)
-        .route("/look", &format!("[{{ {by_user}, hits_addend: {{ number: 0 }} }}]"))
-        .route(
+        .route_with_costs("/look", &format!("[{{ {by_user}, hits_addend: {{ number: 0 }} }}]"))
+        .route_with_costs(
             "/refund",
             &format!("[{{ {by_user}, hits_addend: {{ format: '%REQ(x-cost)%', is_negative_hits: true }} }}]"),
         )
-        .route("/", &format!("[{{ {by_user}, hits_addend: {{ format: '%REQ(x-cost)%' }} }}]"))
+        .route_with_costs("/", &format!("[{{ {by_user}, hits_addend: {{ format: '%REQ(x-cost)%' }} }}]"))
 }
 
 /// Status and remaining hits after one request of this cost.
@@ -62,7 +62,7 @@ async fn what_a_response_has_cost_is_charged_when_it_ends_even_beyond_the_limit(
     let rules =
         per_user("{ algorithm: token_bucket, requests_per_unit: 100, unit: day, count_refused: true }");
     let mut stack = Stack::start(&rules, |site| {
-        site.filter(REMAINING).upstream_echoes("x-tokens").route("/", &look_then_charge)
+        site.filter(REMAINING).upstream_echoes("x-tokens").route_with_costs("/", &look_then_charge)
     })
     .await;
     let envoy = &mut stack.envoy;

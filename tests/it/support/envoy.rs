@@ -47,6 +47,21 @@ impl Site {
         self
     }
 
+    /// The same with a list that Envoy reads in the filter's own configuration of a route.
+    /// Only there do `hits_addend` and `apply_on_stream_done` count; in a route's plain list Envoy ignores them.
+    pub(crate) fn route_with_costs(mut self, prefix: &str, rate_limits: &str) -> Self {
+        let per_route = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute",
+            "rate_limits": yaml(rate_limits),
+        });
+        self.routes.push(json!({
+            "match": { "prefix": prefix },
+            "route": { "cluster": "upstream" },
+            "typed_per_filter_config": { "envoy.filters.http.ratelimit": per_route },
+        }));
+        self
+    }
+
     /// With an option of the rate-limit filter, in YAML: `failure_mode_deny: true`.
     pub(crate) fn filter(mut self, option: &str) -> Self {
         let Value::Object(options) = yaml(option) else { panic!("`{option}` is not a map") };
