@@ -3,6 +3,7 @@
 mod buckets;
 mod conformance;
 mod counting;
+mod envoy;
 mod golden_loads;
 mod golden_scalars;
 mod golden_transcripts;
@@ -19,5 +20,6 @@ mod served;
 mod settlements;
 mod statuses;
 mod steps;
+mod support;
 mod trees;
 mod windows;
