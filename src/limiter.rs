@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use crate::engine::{AnswerSettings, Decision, Outcome, answer};
-use crate::metrics::{Metrics, Series};
+use crate::metrics::{Metrics, Tally};
 use crate::request::{Request, RequestError};
 use crate::rules::{Modes, RuleSet};
 use crate::store::{Store, StoreError};
@@ -35,7 +35,7 @@ pub struct Settings {
 #[derive(Debug)]
 struct Active {
     rules: Arc<RuleSet>,
-    series: Vec<Arc<Series>>,
+    tally: Tally,
 }
 
 /// Why a request got no decision.
@@ -61,8 +61,8 @@ impl Limiter {
 
     /// Puts `rules` in force. Requests that are being answered finish under the rules they began with.
     pub fn put_rules(&self, rules: Arc<RuleSet>) {
-        let series = self.metrics.follow(&rules);
-        self.active.store(Some(Arc::new(Active { rules, series })));
+        let tally = self.metrics.follow(&rules);
+        self.active.store(Some(Arc::new(Active { rules, tally })));
     }
 
     /// The rules in force; `None` before the first have been loaded.
@@ -91,14 +91,13 @@ impl Limiter {
         request.check()?;
         let active = self.active.load_full().ok_or(CheckError::NoRules)?;
         let question = active.rules.question(request, self.settings.modes);
-        self.metrics.matched(&request.domain, &question);
         let outcome = if question.settlement.is_empty() {
             Outcome::default()
         } else {
             self.store.settle(&question.settlement).outcome().await?
         };
         let ratio = self.settings.near_limit_ratio;
-        self.metrics.settled(&request.domain, &question, &outcome, &active.series, ratio);
+        self.metrics.settled(&active.tally, request, &question, &outcome, ratio);
         Ok(answer(request, &question, &outcome, &self.settings.answer))
     }
 }

@@ -9,6 +9,8 @@ use super::{Map, Path, Settlement};
 /// A request whose descriptors have been matched.
 #[derive(Debug)]
 pub struct Question<'r> {
+    /// The place of the domain among those of the rule set; `None` if it has no rules.
+    pub domain: Option<usize>,
     /// What each descriptor matched, in the order of the request.
     pub matched: SmallVec<[Matched<'r>; 2]>,
     /// The charges of the limited descriptors: the n-th group belongs to the n-th [`Matched::Limited`].

@@ -10,6 +10,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use super::counters::COUNTS;
 use super::{Counts, Metrics};
+use crate::engine::Miss;
 
 /// The most series of one instrument. What becomes a series is bounded where it is counted; this only lifts
 /// the default of 2,000, above which all are thrown together.
@@ -118,10 +119,17 @@ fn unmatched(meter: &Meter, counts: &Arc<Counts>) {
         .u64_observable_counter("fluxlimit.unmatched")
         .with_description("Descriptors that no limit applies to, by the reason")
         .with_callback(move |observer| {
-            for ((domain, miss), count) in of.unmatched.lock().iter() {
-                let attributes =
-                    [KeyValue::new("domain", domain.clone()), KeyValue::new("reason", miss.name())];
-                observer.observe(*count, &attributes);
+            let observe = |domain: &str, miss: Miss, count: u64| {
+                let domain = KeyValue::new("domain", domain.to_owned());
+                observer.observe(count, &[domain, KeyValue::new("reason", miss.name())]);
+            };
+            of.series.each_domain(|name, domain| {
+                for (miss, count) in domain.misses() {
+                    observe(name, miss, count);
+                }
+            });
+            for (name, count) in of.unknown_domains.lock().iter() {
+                observe(name, Miss::Domain, *count);
             }
         })
         .build();

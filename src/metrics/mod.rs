@@ -15,12 +15,13 @@ use opentelemetry::metrics::Histogram;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use parking_lot::Mutex;
 
-use crate::engine::{Code, Matched, Miss, Outcome, Question};
+use crate::engine::{Code, Matched, Outcome, Question};
+use crate::request::Request;
 use crate::rules::RuleSet;
 use series::AllSeries;
 
 pub use counters::LimitCounters;
-pub use series::Series;
+pub use series::{DomainCounters, Series, Tally};
 
 /// The most domains without rules that are told apart; their names come from requests.
 const MAX_UNKNOWN_DOMAINS: usize = 100;
@@ -46,7 +47,7 @@ struct Counts {
     loads: AtomicU64,
     failed_loads: AtomicU64,
     rules: AtomicU64,
-    unmatched: Mutex<HashMap<(String, Miss), u64>>,
+    unknown_domains: Mutex<HashMap<String, u64>>,
     gauges: Mutex<Vec<Gauge>>,
 }
 
@@ -74,31 +75,38 @@ impl Metrics {
         export::metrics(counts)
     }
 
-    /// Where the limits of `rules` are counted, by their index. Limits that were there before go on.
+    /// Where `rules` are counted. Limits and domains that were there before go on counting.
     #[must_use]
-    pub fn follow(&self, rules: &RuleSet) -> Vec<Arc<Series>> {
+    pub fn follow(&self, rules: &RuleSet) -> Tally {
         let limits = u64::try_from(rules.limits().len()).unwrap_or(u64::MAX);
         self.counts.rules.store(limits, Relaxed);
         self.counts.series.follow(rules)
     }
 
-    /// Counts the charges of a request, held against the limits whose series are `series`.
+    /// Counts what a request asked and what came of it, where the rules that it was asked under are counted.
     pub fn settled(
         &self,
-        domain: &[u8],
+        tally: &Tally,
+        request: &Request,
         question: &Question<'_>,
         outcome: &Outcome,
-        series: &[Arc<Series>],
         near_limit_ratio: f32,
     ) {
+        let domain = question.domain.map(|index| &*tally.domains[index]);
+        for matched in &question.matched {
+            match (matched, domain) {
+                (Matched::Nothing(miss), Some(domain)) => domain.count_miss(*miss),
+                (Matched::Nothing(_), None) => self.count_unknown_domain(&request.domain),
+                _ => {}
+            }
+        }
         let charges = question.settlement.charges().iter().zip(&outcome.verdicts);
         for (index, (charge, verdict)) in charges.enumerate() {
-            let overridden;
-            let own = if let Some(facts) = question.limits[index] {
-                &series[facts.index]
-            } else {
-                overridden = self.counts.series.named(&String::from_utf8_lossy(domain), "override");
-                &overridden
+            let own = match (question.limits[index], domain) {
+                (Some(facts), _) => &tally.limits[facts.index],
+                (None, Some(domain)) => domain.overrides(),
+                // Charges come of a domain's rules.
+                (None, None) => continue,
             };
             if let Some(path) = &question.metric_paths[index] {
                 own.at(path).record(charge, verdict, near_limit_ratio);
@@ -113,15 +121,6 @@ impl Metrics {
         let allowed = |index: usize| outcome.verdicts[index].allowed;
         if settlement.global_shadow && settlement.refuses(&settlement.refused_groups(allowed)) {
             self.counts.global_shadow.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Counts the descriptors for which there was no limit.
-    pub fn matched(&self, domain: &[u8], question: &Question<'_>) {
-        for matched in &question.matched {
-            if let Matched::Nothing(miss) = matched {
-                self.unmatched(domain, *miss);
-            }
         }
     }
 
@@ -152,14 +151,12 @@ impl Metrics {
         export::text(&self.registry)
     }
 
-    fn unmatched(&self, domain: &[u8], miss: Miss) {
-        let mut unmatched = self.counts.unmatched.lock();
+    fn count_unknown_domain(&self, domain: &[u8]) {
+        let mut unknown = self.counts.unknown_domains.lock();
         let mut name = String::from_utf8_lossy(domain).into_owned();
-        let unknown = unmatched.keys().filter(|(_, miss)| *miss == Miss::Domain).count();
-        let known = unmatched.contains_key(&(name.clone(), miss));
-        if miss == Miss::Domain && !known && unknown >= MAX_UNKNOWN_DOMAINS {
+        if unknown.len() >= MAX_UNKNOWN_DOMAINS && !unknown.contains_key(&name) {
             "other".clone_into(&mut name);
         }
-        *unmatched.entry((name, miss)).or_default() += 1;
+        *unknown.entry(name).or_default() += 1;
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use super::counters::LimitCounters;
-use crate::engine::Path;
+use crate::engine::{Miss, Path};
 use crate::rules::{LimitInfo, RuleSet};
 
 /// The most values that the metrics of one rule are told apart by; what comes after is counted as `other`.
@@ -34,9 +35,44 @@ impl Labels {
     }
 }
 
-/// Every series of every limit.
+/// Every series of every limit, and of every domain that had rules.
 #[derive(Debug, Default)]
-pub(super) struct AllSeries(Mutex<HashMap<Labels, Arc<Series>>>);
+pub(super) struct AllSeries {
+    limits: Mutex<HashMap<Labels, Arc<Series>>>,
+    domains: Mutex<HashMap<String, Arc<DomainCounters>>>,
+}
+
+/// Where the limits and domains of one rule set are counted, by their index.
+#[derive(Debug)]
+pub struct Tally {
+    pub(super) limits: Vec<Arc<Series>>,
+    pub(super) domains: Vec<Arc<DomainCounters>>,
+}
+
+/// What is counted per domain.
+#[derive(Debug, Default)]
+pub struct DomainCounters {
+    /// Descriptors without a limit, by [`Miss::ALL`].
+    misses: [AtomicU64; Miss::ALL.len()],
+    /// The limits that came with requests.
+    overrides: Series,
+}
+
+impl DomainCounters {
+    pub(super) fn count_miss(&self, miss: Miss) {
+        self.misses[miss as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often each reason was met, if it was.
+    pub(super) fn misses(&self) -> impl Iterator<Item = (Miss, u64)> + '_ {
+        let counted = Miss::ALL.into_iter().zip(&self.misses);
+        counted.map(|(miss, count)| (miss, count.load(Relaxed))).filter(|(_, count)| *count > 0)
+    }
+
+    pub(super) fn overrides(&self) -> &Series {
+        &self.overrides
+    }
+}
 
 /// The counts of one limit, and of the values that it is told apart by.
 #[derive(Debug, Default)]
@@ -60,40 +96,55 @@ impl Series {
         }
         by_value.entry(path).or_default().clone()
     }
+
+    fn add_to(&self, totals: &mut HashMap<Labels, u64>, labels: &Labels, read: fn(&LimitCounters) -> u64) {
+        if self.counters.is_used() {
+            *totals.entry(labels.clone()).or_default() += read(&self.counters);
+        }
+        for (path, counters) in self.by_value.lock().iter() {
+            let labels = Labels { rule: path.clone(), ..labels.clone() };
+            *totals.entry(labels).or_default() += read(counters);
+        }
+    }
 }
 
 impl AllSeries {
-    /// The series of each limit of `rules`, by its index. A limit that was there before goes on counting.
-    pub(super) fn follow(&self, rules: &RuleSet) -> Vec<Arc<Series>> {
-        let mut all = self.0.lock();
-        let followed: Vec<Arc<Series>> =
+    /// Where `rules` are counted. What was there before goes on counting.
+    pub(super) fn follow(&self, rules: &RuleSet) -> Tally {
+        let mut all = self.limits.lock();
+        let limits: Vec<Arc<Series>> =
             rules.limits().iter().map(|info| all.entry(Labels::of(info)).or_default().clone()).collect();
-        if all.len() > followed.len() + MAX_RETIRED {
+        if all.len() > limits.len() + MAX_RETIRED {
             // Only this map and the list just made hold a series that is in force.
             all.retain(|_, series| Arc::strong_count(series) > 1);
         }
-        followed
-    }
-
-    /// The series of one place that is no limit of the rule set, such as the overrides of a domain.
-    pub(super) fn named(&self, domain: &str, rule: &str) -> Arc<Series> {
-        let labels = Labels { domain: domain.to_owned(), rule: rule.to_owned(), limit: String::new() };
-        self.0.lock().entry(labels).or_default().clone()
+        let mut known = self.domains.lock();
+        let domains: Vec<Arc<DomainCounters>> =
+            rules.domains().map(|name| known.entry(name.to_owned()).or_default().clone()).collect();
+        if known.len() > domains.len() + MAX_RETIRED {
+            known.retain(|_, domain| Arc::strong_count(domain) > 1);
+        }
+        Tally { limits, domains }
     }
 
     /// One count of every series in which something was counted. What has the same labels is added up: an
     /// override or a value may be named like a rule.
     pub(super) fn totals(&self, read: fn(&LimitCounters) -> u64) -> HashMap<Labels, u64> {
         let mut totals = HashMap::new();
-        for (labels, series) in self.0.lock().iter() {
-            if series.counters.is_used() {
-                *totals.entry(labels.clone()).or_default() += read(&series.counters);
-            }
-            for (path, counters) in series.by_value.lock().iter() {
-                let labels = Labels { rule: path.clone(), ..labels.clone() };
-                *totals.entry(labels).or_default() += read(counters);
-            }
+        for (labels, series) in self.limits.lock().iter() {
+            series.add_to(&mut totals, labels, read);
+        }
+        for (domain, counters) in self.domains.lock().iter() {
+            let labels = Labels { domain: domain.clone(), rule: String::new(), limit: String::new() };
+            counters.overrides.add_to(&mut totals, &labels, read);
         }
         totals
+    }
+
+    /// Calls `visit` with every domain that had rules.
+    pub(super) fn each_domain(&self, mut visit: impl FnMut(&str, &DomainCounters)) {
+        for (name, domain) in self.domains.lock().iter() {
+            visit(name, domain);
+        }
     }
 }

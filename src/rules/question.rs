@@ -11,7 +11,8 @@ impl RuleSet {
     /// What the descriptors of a request match, and the charges that come of it.
     #[must_use]
     pub fn question(&self, request: &Request, modes: Modes) -> Question<'_> {
-        let domain = self.by_name.get(&*request.domain).map(|index| &self.domains[*index]);
+        let index = self.by_name.get(&*request.domain).copied();
+        let domain = index.map(|index| &self.domains[index]);
         let mut asking = Asking::new(self, request, modes, domain);
         let found: SmallVec<[Found<'_>; 2]> =
             request.descriptors.iter().map(|descriptor| Found::of(domain, descriptor)).collect();
@@ -20,7 +21,7 @@ impl RuleSet {
             let matched = asking.ask(descriptor, found, &replaced);
             asking.matched.push(matched);
         }
-        asking.finish()
+        asking.finish(index)
     }
 }
 
@@ -179,12 +180,18 @@ impl<'r, 'q> Asking<'r, 'q> {
         Some(Box::new(metric_path(&domain.root, &descriptor.entries, limited.detailed_metric)))
     }
 
-    fn finish(self) -> Question<'r> {
+    fn finish(self, domain: Option<usize>) -> Question<'r> {
         let passes = |matched: &Matched<'_>| matches!(matched, Matched::Nothing(_) | Matched::Exempt);
         let quota_passes = self.modes.global_quota && self.matched.iter().any(passes);
         let mut settlement = Settlement::new(self.charges, self.groups);
         settlement.quota_passes = quota_passes;
         settlement.global_shadow = self.modes.global_shadow;
-        Question { matched: self.matched, settlement, limits: self.limits, metric_paths: self.metric_paths }
+        Question {
+            domain,
+            matched: self.matched,
+            settlement,
+            limits: self.limits,
+            metric_paths: self.metric_paths,
+        }
     }
 }

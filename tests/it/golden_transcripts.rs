@@ -292,10 +292,10 @@ fn without_error_texts(replies: Vec<Json>) -> Vec<Json> {
 fn differences(name: &str, transcript: &Json) -> String {
     let replay = Replay::of(transcript);
     let (said, expected) = (without_error_texts(replay.replies(transcript)), expected(transcript));
-    let mut text = String::new();
+    let mut differences = Vec::new();
     for (step, (said, expected)) in said.iter().zip(&expected).enumerate() {
         if said != expected {
-            text += &format!("{name}: step {step}:\n  reference {expected}\n  ours      {said}\n");
+            differences.push(format!("{name}: step {step}:\n  reference {expected}\n  ours      {said}\n"));
         }
     }
     let expected: BTreeMap<String, u64> = serde_json::from_value(transcript["counters"].clone()).unwrap();
@@ -304,9 +304,9 @@ fn differences(name: &str, transcript: &Json) -> String {
     said.retain(|name, _| !name.contains("\\n"));
     let odd_names = PATTERN_IN_KEY.contains(&name) || LOCAL_CACHE.contains(&name);
     if said != expected && !odd_names {
-        text += &format!("{name}: counters:\n  reference {expected:?}\n  ours      {said:?}\n");
+        differences.push(format!("{name}: counters:\n  reference {expected:?}\n  ours      {said:?}\n"));
     }
-    text
+    differences.concat()
 }
 
 #[test]
