@@ -12,3 +12,9 @@ pub mod algorithm;
 pub mod engine;
 
 pub mod rules;
+
+pub mod check;
+pub mod connections;
+pub mod health;
+
+pub mod grpc;
