@@ -12,9 +12,12 @@ pub mod algorithm;
 pub mod engine;
 
 pub mod rules;
+pub mod store;
 
-pub mod check;
+pub mod metrics;
+
 pub mod connections;
 pub mod health;
+pub mod limiter;
 
 pub mod grpc;

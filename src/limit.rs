@@ -102,6 +102,20 @@ impl Unit {
         }
     }
 
+    /// The shortest name that tells it from the others.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Second => "s",
+            Self::Minute => "m",
+            Self::Hour => "h",
+            Self::Day => "d",
+            Self::Week => "w",
+            Self::Month => "mo",
+            Self::Year => "y",
+        }
+    }
+
     /// The unit of that name, in any mixture of upper and lower case, as the reference reads it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -199,8 +213,8 @@ pub enum LimitError {
 
 /// A limit: so many hits per period, held by one algorithm.
 ///
-/// Invariants: the period is 1 s to 100 years; for a bucket `burst` ≥ 1 unless `count` is 0, and
-/// `max(count, burst) × period_ticks ≤ 2^52`, so that its arithmetic is exact everywhere.
+/// Invariants: the period is 1 s to 100 years; the capacity is 0 exactly if the count is; for a bucket
+/// `max(count, capacity) × period_ticks ≤ 2^52`, so that its arithmetic is exact everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limit {
     algorithm: Algorithm,
@@ -233,6 +247,8 @@ impl Limit {
             return Err(LimitError::NoBurst);
         }
         let burst = match algorithm {
+            // A limit of 0 refuses every hit, whatever its burst.
+            _ if count == 0 => 0,
             Algorithm::TokenBucket => burst.unwrap_or(u64::from(count)),
             Algorithm::LeakyBucket => burst.unwrap_or(1),
             Algorithm::FixedWindow | Algorithm::SlidingWindow => u64::from(count),

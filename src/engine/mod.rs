@@ -1,7 +1,25 @@
-//! A whole request, still pure.
+//! A whole request, still pure: no clock, no lock, no I/O, nothing that can fail.
+//!
+//! [`settle`] holds the charges of a request against the states of their keys;
+//! [`answer`] makes the decision of what was matched and what came out.
 
+mod answer;
 mod decision;
+mod headers;
+mod key;
+mod metadata;
+mod path;
+mod question;
+mod settle;
+mod settlement;
 mod value;
 
+pub use answer::{AnswerSettings, answer};
 pub use decision::{Code, Decision, Header, Status, StatusLimit};
+pub use headers::{HeaderNames, HeaderStyle};
+pub use key::{Identity, Key, MAX_IDENTITY};
+pub use path::Path;
+pub use question::{LimitFacts, Matched, Miss, Question, RuleFacts};
+pub use settle::settle;
+pub use settlement::{Charge, Group, Outcome, Settlement, Write};
 pub use value::{Map, Value};

@@ -13,9 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::check::Check;
 use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
+use crate::limiter::Limiter;
 
 mod convert;
 mod deadline;
@@ -63,9 +63,9 @@ const KEEP_ALIVE_TIMEOUT_MS: u64 = 10_000;
 
 /// Serves gRPC on `listener` until `stop`, then sends GOAWAY on every connection, finishes what is in
 /// flight, and returns; at the latest after ten seconds.
-pub async fn serve<C: Check>(
+pub async fn serve(
     listener: TcpListener,
-    limiter: Arc<C>,
+    limiter: Arc<Limiter>,
     health: Arc<Health>,
     stop: impl Future<Output = ()>,
 ) {
@@ -77,7 +77,7 @@ pub async fn serve<C: Check>(
     .await;
 }
 
-async fn connection<C: Check>(stream: TcpStream, stop: Stop, calls: Calls<C>) {
+async fn connection(stream: TcpStream, stop: Stop, calls: Calls) {
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(Duration::from_millis(PREFACE_MS), preface::read(stream)) => greeted,
         () = stop.clone().told() => return,

@@ -15,34 +15,34 @@ use super::frame::{self, Reply, Unfinished};
 use super::message::RateLimitRequest;
 use super::others::Others;
 use super::{convert, deadline};
-use crate::check::{Check, CheckError};
 use crate::health::Health;
+use crate::limiter::{CheckError, Limiter};
 use crate::request::RequestError;
 
 const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Service<C> {
-    limiter: Arc<C>,
+pub(super) struct Service {
+    limiter: Arc<Limiter>,
     others: Others,
 }
 
 /// One connection's view of the service.
 #[derive(Debug)]
-pub(super) struct Calls<C> {
-    service: Arc<Service<C>>,
+pub(super) struct Calls {
+    service: Arc<Service>,
     unfinished: Unfinished,
 }
 
-impl<C: Check> Service<C> {
-    pub(super) fn new(limiter: Arc<C>, health: Arc<Health>) -> Self {
+impl Service {
+    pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>) -> Self {
         Self { limiter, others: Others::new(health) }
     }
 }
 
-impl<C: Check> Calls<C> {
-    pub(super) fn new(service: Arc<Service<C>>) -> Self {
+impl Calls {
+    pub(super) fn new(service: Arc<Service>) -> Self {
         Self { service, unfinished: Unfinished::default() }
     }
 
@@ -125,7 +125,7 @@ fn no_answer(error: &CheckError) -> Status {
     match error {
         CheckError::Request(error) => bad_request(error),
         CheckError::NoRules => Status::unavailable("no rate limit configuration loaded"),
-        CheckError::Store => Status::unavailable("rate limit store unavailable"),
+        CheckError::Store(_) => Status::unavailable("rate limit store unavailable"),
     }
 }
 

@@ -1,3 +1,87 @@
-//! Which limits apply to which descriptors.
+//! Which limits apply to which descriptors: from rule files to the question that a store is asked.
 
+mod compile;
+mod describe;
 pub mod file;
+mod pattern;
+mod question;
+mod tree;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::engine::Path;
+use crate::limit::Limit;
+use compile::limit_id;
+use tree::Level;
+
+/// All rules in force. Built once from checked files, then never changed.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    domains: Vec<Domain>,
+    by_name: HashMap<Box<[u8]>, usize, RandomState>,
+    limits: Vec<LimitInfo>,
+}
+
+/// The rules of one domain.
+#[derive(Debug)]
+struct Domain {
+    name: Box<str>,
+    root: Level,
+    /// Whether limits that come with a request count what they refuse.
+    overrides_count_refused: bool,
+    /// Names the overrides of this domain as one, for a store that is full.
+    overrides_id: u64,
+}
+
+/// Modes of the whole server that change what a request asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Modes {
+    /// Nothing refuses a request.
+    pub global_shadow: bool,
+    /// Every descriptor joins the quota.
+    pub global_quota: bool,
+}
+
+/// One limit of the rule set, for listings and metrics. Its place in [`RuleSet::limits`] is its index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitInfo {
+    /// The domain of its rule.
+    pub domain: Box<str>,
+    /// The way to its rule.
+    pub path: Path,
+    /// Its name as written; empty if it has none.
+    pub name: Box<str>,
+    /// The numbers; `None` for an unlimited rule.
+    pub limit: Option<Limit>,
+    /// Whether it only measures.
+    pub shadow_mode: bool,
+    /// Whether its rule joins the quota.
+    pub quota_mode: bool,
+    /// Whether it is one of several limits of its rule.
+    pub in_list: bool,
+}
+
+impl RuleSet {
+    /// Every limit, in file order; unlimited rules have an entry as well.
+    #[must_use]
+    pub fn limits(&self) -> &[LimitInfo] {
+        &self.limits
+    }
+
+    /// The names of the domains, in file order.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().map(|domain| &*domain.name)
+    }
+}
+
+impl Domain {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            root: Level::default(),
+            overrides_count_refused: true,
+            overrides_id: limit_id(name, &Path::default(), 0),
+        }
+    }
+}

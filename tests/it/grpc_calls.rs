@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
+use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::{self, DescriptorStatus};
 use futures_util::stream::{self, StreamExt};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -12,28 +15,50 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::grpc_front::{Front, PATIENCE, call, framed, head, question};
+use crate::grpc_front::{DOWN, Front, PATIENCE, SLOW, call, framed, head, question};
 
 #[tokio::test]
 async fn a_request_is_answered_with_a_status_for_each_descriptor() {
     let front = Front::start().await;
-    let mut request = question("edge", 1);
-    request.descriptors.push(request.descriptors[0].clone());
+    let mut request = question(1);
+    request.descriptors.push(RateLimitDescriptor::default());
     let answer = front.client().await.should_rate_limit(request).await.unwrap().into_inner();
-    assert_eq!(answer.statuses.len(), 2);
+    assert_eq!(answer.overall_code(), rate_limit_response::Code::Ok);
+    let limit = answer.statuses[0].current_limit.as_ref().unwrap();
+    assert_eq!((limit.requests_per_unit, limit.unit), (1000, 4));
+    assert_eq!(answer.statuses[0].limit_remaining, 999);
+    let unlimited = DescriptorStatus { code: 1, ..DescriptorStatus::default() };
+    assert_eq!(answer.statuses[1..], [unlimited]);
+}
+
+#[tokio::test]
+async fn hits_over_the_limit_are_refused() {
+    let front = Front::start().await;
+    let mut client = front.client().await;
+    let mut ask = async |hits_addend| {
+        let request = RateLimitRequest { hits_addend, ..question(1) };
+        client.should_rate_limit(request).await.unwrap().into_inner().overall_code()
+    };
+    assert_eq!(ask(1000).await, rate_limit_response::Code::Ok);
+    assert_eq!(ask(1).await, rate_limit_response::Code::OverLimit);
 }
 
 #[tokio::test]
 async fn a_request_without_an_answer_is_an_error_that_hides_what_is_behind() {
     let front = Front::start().await;
     let mut client = front.client().await;
-    let mut check = async |domain, code, message| {
-        let status = client.should_rate_limit(question(domain, 1)).await.unwrap_err();
+    let mut check = async |request, code, message| {
+        let status = client.should_rate_limit(request).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (code, message));
     };
-    check("", Code::InvalidArgument, "rate limit domain must not be empty").await;
-    check("no-rules", Code::Unavailable, "no rate limit configuration loaded").await;
-    check("no-store", Code::Unavailable, "rate limit store unavailable").await;
+    let nowhere = RateLimitRequest { domain: String::new(), ..question(1) };
+    check(nowhere, Code::InvalidArgument, "rate limit domain must not be empty").await;
+    let mut unitless = question(1);
+    unitless.descriptors[0].limit.as_mut().unwrap().unit = 0;
+    let message = "unknown unit 0 in the limit of a descriptor; expected 1 (second) to 7 (week)";
+    check(unitless, Code::InvalidArgument, message).await;
+    let down = RateLimitRequest { hits_addend: DOWN, ..question(1) };
+    check(down, Code::Unavailable, "rate limit store unavailable").await;
 }
 
 #[tokio::test]
@@ -42,7 +67,7 @@ async fn many_calls_at_once_are_all_answered() {
     let client = front.client().await;
     let calls = (0..500).map(|_| {
         let mut client = client.clone();
-        async move { client.should_rate_limit(question("edge", 3)).await }
+        async move { client.should_rate_limit(question(3)).await }
     });
     let answers = futures_util::future::join_all(calls).await;
     assert!(answers.iter().all(Result::is_ok));
@@ -52,10 +77,10 @@ async fn many_calls_at_once_are_all_answered() {
 async fn a_call_ends_when_its_caller_has_given_up() {
     let front = Front::start().await;
     let sender = front.raw().await;
-    let answer = call(&sender, head().header("grpc-timeout", "20m"), &framed("slow")).await.unwrap();
+    let answer = call(&sender, head().header("grpc-timeout", "20m"), &framed(SLOW)).await.unwrap();
     assert_eq!(answer.grpc().0, "4", "DEADLINE_EXCEEDED");
     // A deadline in the past does not refuse an answer that needs no waiting.
-    let answer = call(&sender, head().header("grpc-timeout", "0n"), &framed("edge")).await.unwrap();
+    let answer = call(&sender, head().header("grpc-timeout", "0n"), &framed(1)).await.unwrap();
     assert_eq!(answer.grpc().0, "0");
 }
 
@@ -64,7 +89,7 @@ async fn te_trailers_is_not_required() {
     let front = Front::start().await;
     let mut head = head();
     head.headers_mut().unwrap().remove("te");
-    let answer = call(&front.raw().await, head, &framed("edge")).await.unwrap();
+    let answer = call(&front.raw().await, head, &framed(1)).await.unwrap();
     assert_eq!(answer.grpc().0, "0");
     assert_eq!(answer.headers["content-type"], "application/grpc");
 }
@@ -115,8 +140,9 @@ async fn reflection_shows_the_services() {
 async fn a_stop_finishes_what_is_in_flight() {
     let mut front = Front::start().await;
     let mut client = front.client().await;
-    let answer = tokio::spawn(async move { client.should_rate_limit(question("slow", 1)).await });
-    tokio::time::timeout(PATIENCE, front.limiter.waiting.notified()).await.unwrap();
+    let slow = RateLimitRequest { hits_addend: SLOW, ..question(1) };
+    let answer = tokio::spawn(async move { client.should_rate_limit(slow).await });
+    tokio::time::timeout(PATIENCE, front.store.waiting.notified()).await.unwrap();
     front.tell_stop();
     // The listener is closed first.
     let closed = async {
@@ -125,7 +151,7 @@ async fn a_stop_finishes_what_is_in_flight() {
         }
     };
     tokio::time::timeout(PATIENCE, closed).await.unwrap();
-    front.limiter.release.notify_one();
+    front.store.release.notify_one();
     answer.await.unwrap().unwrap();
     front.stopped().await;
 }

@@ -1,19 +1,28 @@
 //! A gRPC front in this process, with a limiter that does what the domain says, and ways to call it.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
-use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
+    Entry, RateLimitOverride,
+};
 use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
-use fluxlimit::check::{Check, CheckError};
-use fluxlimit::engine::{self, Decision};
+use fluxlimit::engine::Settlement;
 use fluxlimit::health::Health;
-use fluxlimit::request::Request;
+use fluxlimit::limiter::{Limiter, Settings};
+use fluxlimit::metrics::Metrics;
+use fluxlimit::rules::RuleSet;
+use fluxlimit::rules::file::RuleFile;
+use fluxlimit::store::memory::{self, MemoryStore};
+use fluxlimit::store::{Settling, Store, StoreError};
+use fluxlimit::time::SystemClock;
+use fluxlimit::yaml::Position;
 use h2::client::SendRequest;
 use http::{HeaderMap, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,40 +35,62 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
-/// Answers OK, except in the domains `slow` (waits to be released), `panic`, `no-rules` and `no-store`.
-#[derive(Debug, Default)]
-pub(crate) struct Limiter {
+/// Hits of a request that make the store misbehave.
+pub(crate) const SLOW: u32 = 1001;
+pub(crate) const PANIC: u32 = 1002;
+pub(crate) const DOWN: u32 = 1003;
+
+/// Answers as the memory store does, except for hits of [`SLOW`] (waits to be released), [`PANIC`] and
+/// [`DOWN`].
+#[derive(Debug)]
+pub(crate) struct MoodyStore {
     pub(crate) waiting: Notify,
     pub(crate) release: Notify,
+    memory: MemoryStore,
 }
 
-impl Check for Limiter {
-    async fn check(&self, request: &Request) -> Result<Decision, CheckError> {
-        request.check()?;
-        match &request.domain[..] {
-            b"slow" => {
+impl Store for MoodyStore {
+    fn settle<'a>(&'a self, settlement: &'a Settlement) -> Settling<'a> {
+        match u32::try_from(settlement.charges()[0].hits) {
+            Ok(SLOW) => Settling::Later(Box::pin(async {
                 self.waiting.notify_one();
                 self.release.notified().await;
+                self.memory.settle(settlement).outcome().await
+            })),
+            Ok(PANIC) => panic!("the store is broken"),
+            Ok(DOWN) => {
+                let reason = "connection refused by 10.1.2.3".to_owned();
+                Settling::Ready(Err(StoreError::Unavailable { reason }))
             }
-            b"panic" => panic!("the limiter is broken"),
-            b"no-rules" => return Err(CheckError::NoRules),
-            b"no-store" => return Err(CheckError::Store),
-            _ => {}
+            _ => self.memory.settle(settlement),
         }
-        let status = engine::Status { code: engine::Code::Ok, limit: None, remaining: 0, reset_s: None };
-        Ok(Decision {
-            code: engine::Code::Ok,
-            statuses: request.descriptors.iter().map(|_| status.clone()).collect(),
-            headers: Vec::new(),
-            metadata: None,
-        })
     }
+
+    fn ping(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
+        self.memory.ping()
+    }
+}
+
+/// A limiter on that store. Its one domain, `edge`, has no rules: requests bring their limits.
+pub(crate) fn limiter() -> (Arc<Limiter>, Arc<MoodyStore>) {
+    let memory = MemoryStore::new(memory::Settings::default(), Arc::new(SystemClock));
+    let store = Arc::new(MoodyStore { waiting: Notify::new(), release: Notify::new(), memory });
+    let limiter = Limiter::new(store.clone(), Arc::new(Metrics::new(Vec::new())), Settings::default());
+    let file = RuleFile {
+        name: "edge.yaml".to_owned(),
+        domain: "edge".to_owned(),
+        domain_at: Position { line: 1, column: 1 },
+        overrides_count_refused: None,
+        descriptors: Vec::new(),
+    };
+    limiter.put_rules(Arc::new(RuleSet::compile(&[file])));
+    (Arc::new(limiter), store)
 }
 
 /// A running front.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
-    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) store: Arc<MoodyStore>,
     pub(crate) health: Arc<Health>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
@@ -69,12 +100,12 @@ impl Front {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (limiter, health) = (Arc::new(Limiter::default()), Arc::new(Health::new()));
+        let ((limiter, store), health) = (limiter(), Arc::new(Health::new()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(fluxlimit::grpc::serve(listener, limiter.clone(), health.clone(), async {
+        let served = tokio::spawn(fluxlimit::grpc::serve(listener, limiter, health.clone(), async {
             drop(stopped.await);
         }));
-        Self { address, limiter, health, stop: Some(stop), served }
+        Self { address, store, health, stop: Some(stop), served }
     }
 
     /// Tells the front to stop, without waiting for it.
@@ -108,22 +139,25 @@ impl Front {
 
     /// Holds that a good request is answered, on a new connection.
     pub(crate) async fn answers(&self) {
-        let answer = self.client().await.should_rate_limit(question("edge", 1)).await.unwrap();
+        let answer = self.client().await.should_rate_limit(question(1)).await.unwrap();
         assert_eq!(answer.into_inner().overall_code(), Code::Ok);
     }
 }
 
-/// A request with one descriptor of so many entries.
-pub(crate) fn question(domain: &str, entries: usize) -> RateLimitRequest {
+/// A request with one descriptor of so many entries, and a limit of 1,000 a day.
+pub(crate) fn question(entries: usize) -> RateLimitRequest {
     let entry = |index| Entry { key: format!("k{index}"), value: "v".to_owned() };
-    let descriptor =
-        RateLimitDescriptor { entries: (0..entries).map(entry).collect(), ..RateLimitDescriptor::default() };
-    RateLimitRequest { domain: domain.to_owned(), descriptors: vec![descriptor], hits_addend: 0 }
+    let descriptor = RateLimitDescriptor {
+        entries: (0..entries).map(entry).collect(),
+        limit: Some(RateLimitOverride { requests_per_unit: 1000, unit: 4 }),
+        ..RateLimitDescriptor::default()
+    };
+    RateLimitRequest { domain: "edge".to_owned(), descriptors: vec![descriptor], hits_addend: 0 }
 }
 
-/// The bytes of a request, framed.
-pub(crate) fn framed(domain: &str) -> Vec<u8> {
-    let message = prost::Message::encode_to_vec(&question(domain, 1));
+/// The bytes of a request of so many hits, framed.
+pub(crate) fn framed(hits: u32) -> Vec<u8> {
+    let message = prost::Message::encode_to_vec(&RateLimitRequest { hits_addend: hits, ..question(1) });
     let length = u32::try_from(message.len()).unwrap();
     [&[0], &length.to_be_bytes()[..], &message].concat()
 }

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::grpc_front::{Front, PATIENCE, call, framed, head, question};
+use crate::grpc_front::{Front, PANIC, PATIENCE, call, framed, head, question};
 
 /// Sends `body` and holds what `grpc-status` and the start of `grpc-message` are.
 async fn check(body: &[u8], code: &str, message: &str) {
@@ -15,7 +15,7 @@ async fn check(body: &[u8], code: &str, message: &str) {
     let (found_code, found_message) = answer.grpc();
     assert_eq!((found_code, answer.status.as_u16()), (code, 200));
     assert!(found_message.starts_with(message), "{found_message}");
-    assert_eq!(call(&sender, head(), &framed("edge")).await.unwrap().grpc().0, "0");
+    assert_eq!(call(&sender, head(), &framed(1)).await.unwrap().grpc().0, "0");
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_compressed_message_is_unimplemented() {
 #[tokio::test]
 async fn ten_thousand_entries_are_refused() {
     let front = Front::start().await;
-    let status = front.client().await.should_rate_limit(question("edge", 10_000)).await.unwrap_err();
+    let status = front.client().await.should_rate_limit(question(10_000)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.message(), "10000 entries in descriptors[0]; expected at most 32");
     front.answers().await;
@@ -52,17 +52,17 @@ async fn ten_thousand_entries_are_refused() {
 async fn five_megabytes_are_refused_unread() {
     let front = Front::start().await;
     let mut client = front.client().await;
-    let mut huge = question("edge", 1);
+    let mut huge = question(1);
     huge.descriptors[0].entries[0].value = "v".repeat(5 << 20);
     let status = client.should_rate_limit(huge).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-    client.should_rate_limit(question("edge", 1)).await.unwrap();
+    client.should_rate_limit(question(1)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_value_of_half_a_megabyte_passes() {
     let front = Front::start().await;
-    let mut large = question("edge", 1);
+    let mut large = question(1);
     large.descriptors[0].entries[0].value = "v".repeat(1 << 19);
     front.client().await.should_rate_limit(large).await.unwrap();
 }
@@ -84,7 +84,7 @@ async fn unfinished_messages_are_bounded_by_connection() {
     let refused = futures_util::future::select_all(responses);
     let (answer, ..) = tokio::time::timeout(PATIENCE, refused).await.expect("one is refused");
     assert_eq!(answer.unwrap().headers()["grpc-status"], "8");
-    assert_eq!(call(&sender, head(), &framed("edge")).await.unwrap().grpc().0, "0");
+    assert_eq!(call(&sender, head(), &framed(1)).await.unwrap().grpc().0, "0");
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn half_open_streams_leave_room_for_others() {
         sender = sender.ready().await.unwrap();
         half_open.push(sender.send_request(head().body(()).unwrap(), false).unwrap());
     }
-    assert_eq!(call(&sender, head(), &framed("edge")).await.unwrap().grpc().0, "0");
+    assert_eq!(call(&sender, head(), &framed(1)).await.unwrap().grpc().0, "0");
     front.answers().await;
 }
 
@@ -154,7 +154,7 @@ async fn a_burst_of_resets_is_what_envoy_sends_when_calls_time_out() {
         let (_response, mut stream) = sender.send_request(head().body(()).unwrap(), false).unwrap();
         stream.send_reset(h2::Reason::CANCEL);
     }
-    assert_eq!(call(&sender, head(), &framed("edge")).await.unwrap().grpc().0, "0");
+    assert_eq!(call(&sender, head(), &framed(1)).await.unwrap().grpc().0, "0");
 }
 
 #[tokio::test]
@@ -176,6 +176,6 @@ async fn an_endless_storm_of_resets_harms_nobody_else() {
 async fn a_panic_ends_its_own_stream_only() {
     let front = Front::start().await;
     let sender = front.raw().await;
-    assert!(call(&sender, head(), &framed("panic")).await.is_err());
-    assert_eq!(call(&sender, head(), &framed("edge")).await.unwrap().grpc().0, "0");
+    assert!(call(&sender, head(), &framed(PANIC)).await.is_err());
+    assert_eq!(call(&sender, head(), &framed(1)).await.unwrap().grpc().0, "0");
 }

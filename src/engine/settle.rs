@@ -1,0 +1,138 @@
+//! The request policy: which charges are allowed, whether the request passes, and what is booked.
+//!
+//! Two passes over the charges, in order. The first tries each charge on the state that the charges before
+//! it would leave, and so fixes what is allowed and the fate of the request. The second starts again from
+//! the stored states and books what is owed: all that was allowed if the request passes, and otherwise
+//! only what a refused request books. So a refused request costs nobody anything.
+
+use smallvec::SmallVec;
+
+use super::settlement::{Charge, Outcome, Settlement, Write};
+use crate::algorithm::{State, Verdict, keeps_state};
+use crate::time::Timestamp;
+
+/// What the first pass found out.
+struct Trial {
+    allowed: SmallVec<[bool; 4]>,
+    available: SmallVec<[u64; 4]>,
+    /// Per group: whether a limit that may refuse its descriptor does.
+    group_refused: SmallVec<[bool; 2]>,
+    refused: bool,
+}
+
+/// Applies a settlement to the stored states of its keys (by slot), as of `now`: the verdicts, and what is
+/// to be stored in their place.
+#[must_use]
+pub fn settle(
+    settlement: &Settlement,
+    now: Timestamp,
+    stored: &[Option<&State>],
+) -> (Outcome, SmallVec<[Write; 2]>) {
+    let present: SmallVec<[State; 2]> = stored
+        .iter()
+        .enumerate()
+        .map(|(slot, state)| State::at(&settlement.first_charge(slot).limit, *state, now))
+        .collect();
+    let trial = try_charges(settlement, &present);
+    book_charges(settlement, now, present, &trial)
+}
+
+fn try_charges(settlement: &Settlement, present: &[State]) -> Trial {
+    let charges = settlement.charges();
+    let repeats = charges.len() > present.len();
+    // Only a key that is asked twice is ever seen after a booking.
+    let mut tried: SmallVec<[State; 2]> = if repeats { present.into() } else { SmallVec::new() };
+    let mut allowed: SmallVec<[bool; 4]> = SmallVec::with_capacity(charges.len());
+    let mut available = SmallVec::with_capacity(charges.len());
+    for (index, charge) in charges.iter().enumerate() {
+        let slot = settlement.slot(index);
+        let state = if repeats { &tried[slot] } else { &present[slot] };
+        let fits = state.allows(&charge.limit, charge.hits);
+        allowed.push(fits);
+        available.push(state.remaining(&charge.limit));
+        if repeats && (fits || charge.limit.count_refused()) {
+            book(charge, &mut tried[slot]);
+        }
+    }
+    let group_refused: SmallVec<[bool; 2]> = settlement
+        .groups()
+        .map(|(_, mut range)| range.any(|index| !allowed[index] && !charges[index].shadow))
+        .collect();
+    let refused = settlement.refused || is_refused(settlement, &group_refused);
+    Trial { allowed, available, group_refused, refused }
+}
+
+fn is_refused(settlement: &Settlement, group_refused: &[bool]) -> bool {
+    if settlement.global_shadow {
+        return false;
+    }
+    let mut quotas = 0;
+    let mut refused_quotas = 0;
+    for ((group, _), refused) in settlement.groups().zip(group_refused) {
+        if group.quota {
+            quotas += 1;
+            refused_quotas += usize::from(*refused);
+        } else if *refused {
+            return true;
+        }
+    }
+    quotas > 0 && quotas == refused_quotas && !settlement.quota_passes
+}
+
+fn book_charges(
+    settlement: &Settlement,
+    now: Timestamp,
+    mut states: SmallVec<[State; 2]>,
+    trial: &Trial,
+) -> (Outcome, SmallVec<[Write; 2]>) {
+    let mut written: SmallVec<[Option<u64>; 2]> = SmallVec::from_elem(None, states.len());
+    let mut unpaid: SmallVec<[i64; 2]> = SmallVec::from_elem(0, states.len());
+    let mut verdicts = SmallVec::with_capacity(settlement.charges().len());
+    for ((group, range), refused) in settlement.groups().zip(&trial.group_refused) {
+        debug_assert!(range.len() == group.charges);
+        let passes = !trial.refused && (!refused || settlement.global_shadow);
+        for index in range {
+            let charge = &settlement.charges()[index];
+            let slot = settlement.slot(index);
+            let allowed = trial.allowed[index];
+            let owed = charge.hits < 0 || charge.limit.count_refused() || (allowed && passes);
+            if owed {
+                book(charge, &mut states[slot]);
+            }
+            let state = &states[slot];
+            let verdict = Verdict {
+                allowed,
+                available: trial.available[index],
+                remaining: state.remaining(&charge.limit),
+                retry_after_ms: if allowed {
+                    Some(0)
+                } else {
+                    // A retry asks again for what this request did not get to pay before.
+                    state.wait_ms(&charge.limit, now, charge.hits.saturating_add(unpaid[slot]))
+                },
+                reset_after_ms: state.reset_ms(&charge.limit, now),
+            };
+            if owed && books(charge) {
+                written[slot] = Some(verdict.reset_after_ms);
+            } else if !owed {
+                unpaid[slot] = unpaid[slot].saturating_add(charge.hits);
+            }
+            verdicts.push(verdict);
+        }
+    }
+    let writes = states.into_iter().zip(written).enumerate().filter_map(|(slot, (state, reset))| {
+        reset.map(|reset_after_ms| Write { slot, state, reset_after_ms })
+    });
+    let outcome = Outcome { refused: trial.refused, verdicts, overflowed: SmallVec::new() };
+    (outcome, writes.collect())
+}
+
+fn books(charge: &Charge) -> bool {
+    charge.hits != 0 && keeps_state(&charge.limit)
+}
+
+fn book(charge: &Charge, state: &mut State) {
+    if books(charge) {
+        state.book(&charge.limit, charge.hits);
+    }
+}

@@ -1,0 +1,163 @@
+//! What goes to a store for one request, and what comes back.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::Key;
+use crate::algorithm::{State, Verdict};
+use crate::limit::Limit;
+
+/// Above this many charges, equal keys are found through a hash map.
+const FEW_CHARGES: usize = 16;
+
+/// One matched limit of one descriptor: what is asked of which counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// Where it is counted.
+    pub key: Key,
+    /// What it is held against.
+    pub limit: Limit,
+    /// Hits: 0 looks, negative gives back; at most 2^52 either way.
+    pub hits: i64,
+    /// Measured only: it never refuses a request.
+    pub shadow: bool,
+    /// Whether the key carries the mark of a shadow limit in a list.
+    pub mark: bool,
+    /// Names the limit across restarts: the domain, the rule and the place in its list, hashed.
+    pub limit_id: u64,
+}
+
+/// The charges of one limited descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// How many of the settlement's charges are its own, following those of the groups before.
+    pub charges: usize,
+    /// Whether it joins the quota instead of refusing alone.
+    pub quota: bool,
+}
+
+/// The charges of one request, grouped by descriptor, and who can refuse it: applied by a store as one
+/// atomic step.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    charges: SmallVec<[Charge; 2]>,
+    groups: SmallVec<[Group; 2]>,
+    /// For each charge, the index of its key among the different keys.
+    slots: SmallVec<[usize; 2]>,
+    /// For each different key, the first charge on it.
+    firsts: SmallVec<[usize; 2]>,
+    /// A quota descriptor passes that has no charges, so the quota cannot refuse.
+    pub quota_passes: bool,
+    /// Nothing refuses; statuses still say what would have been.
+    pub global_shadow: bool,
+    /// The request was refused elsewhere: book only what a refused request books.
+    pub refused: bool,
+}
+
+impl Settlement {
+    /// A settlement of those charges. The groups' lengths add up to the number of charges.
+    #[must_use]
+    pub fn new(charges: SmallVec<[Charge; 2]>, groups: SmallVec<[Group; 2]>) -> Self {
+        debug_assert_eq!(groups.iter().map(|group| group.charges).sum::<usize>(), charges.len());
+        let (slots, firsts) = distinct(&charges);
+        Self { charges, groups, slots, firsts, quota_passes: false, global_shadow: false, refused: false }
+    }
+
+    /// The charges, in the order of the request.
+    #[must_use]
+    pub fn charges(&self) -> &[Charge] {
+        &self.charges
+    }
+
+    /// The charges of each limited descriptor, in the order of the request.
+    pub fn groups(&self) -> impl Iterator<Item = (Group, std::ops::Range<usize>)> + '_ {
+        let mut start = 0;
+        self.groups.iter().map(move |group| {
+            let range = start..start + group.charges;
+            start = range.end;
+            (*group, range)
+        })
+    }
+
+    /// The different keys, in the order in which they first appear. Their index is a *slot*.
+    #[must_use]
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &Key> + '_ {
+        self.firsts.iter().map(|first| &self.charges[*first].key)
+    }
+
+    /// The slot of a charge.
+    #[must_use]
+    pub fn slot(&self, charge: usize) -> usize {
+        self.slots[charge]
+    }
+
+    /// The first charge on the key of a slot.
+    #[must_use]
+    pub fn first_charge(&self, slot: usize) -> &Charge {
+        &self.charges[self.firsts[slot]]
+    }
+
+    /// True if there is nothing to ask a store.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.charges.is_empty()
+    }
+
+    /// The same questions, with the charges on the slots for which `overflows` is true counted under the
+    /// key that their limit keeps for a full store.
+    #[must_use]
+    pub fn overflowed(&self, overflows: impl Fn(usize) -> bool) -> Self {
+        let mut charges = self.charges.clone();
+        for (index, charge) in charges.iter_mut().enumerate() {
+            if overflows(self.slots[index]) {
+                charge.key = Key::overflow(&charge.limit, charge.mark, charge.limit_id);
+            }
+        }
+        let (slots, firsts) = distinct(&charges);
+        Self { charges, slots, firsts, groups: self.groups.clone(), ..*self }
+    }
+}
+
+fn distinct(charges: &[Charge]) -> (SmallVec<[usize; 2]>, SmallVec<[usize; 2]>) {
+    let mut slots = SmallVec::with_capacity(charges.len());
+    let mut firsts = SmallVec::<[usize; 2]>::new();
+    let mut known = HashMap::new();
+    for (index, charge) in charges.iter().enumerate() {
+        let slot = if charges.len() <= FEW_CHARGES {
+            firsts.iter().position(|first| charges[*first].key == charge.key)
+        } else {
+            known.get(&charge.key).copied()
+        };
+        slots.push(slot.unwrap_or(firsts.len()));
+        if slot.is_none() {
+            if charges.len() > FEW_CHARGES {
+                known.insert(&charge.key, firsts.len());
+            }
+            firsts.push(index);
+        }
+    }
+    (slots, firsts)
+}
+
+/// What a store answers to a settlement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Whether the request is refused.
+    pub refused: bool,
+    /// One verdict per charge, in order.
+    pub verdicts: SmallVec<[Verdict; 2]>,
+    /// The charges that were counted under the overflow key of their limit, because the store is full.
+    pub overflowed: SmallVec<[usize; 4]>,
+}
+
+/// A state to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The slot of the key that it belongs to.
+    pub slot: usize,
+    /// The state.
+    pub state: State,
+    /// Milliseconds from the clock reading until the state need not be kept.
+    pub reset_after_ms: u64,
+}
