@@ -21,3 +21,4 @@ pub mod health;
 pub mod limiter;
 
 pub mod grpc;
+pub mod http;

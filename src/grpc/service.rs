@@ -1,7 +1,6 @@
 //! Calls by path: `ShouldRateLimit` is answered here, health and reflection by tonic's services.
 
 use std::convert::Infallible;
-use std::error::Error as _;
 use std::sync::Arc;
 
 use http_body::Body;
@@ -113,10 +112,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Reply> {
 }
 
 fn bad_request(error: &RequestError) -> Status {
-    Status::invalid_argument(match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    })
+    Status::invalid_argument(error.in_full())
 }
 
 /// What the client is told when there is no answer. The log has the cause; the client gets no detail of

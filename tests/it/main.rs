@@ -3,3 +3,4 @@
 mod grpc_calls;
 mod grpc_front;
 mod grpc_hostile;
+mod http_front;
