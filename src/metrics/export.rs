@@ -63,16 +63,14 @@ fn limits(meter: &Meter, counts: &Arc<Counts>) {
             .u64_observable_counter(count.name)
             .with_description(count.description)
             .with_callback(move |observer| {
-                counts.series.each_used(|labels, counters| {
-                    let mut attributes = vec![
-                        KeyValue::new("domain", labels.domain.clone()),
-                        KeyValue::new("rule", labels.rule.clone()),
-                    ];
+                for (labels, total) in counts.series.totals(count.read) {
+                    let mut attributes =
+                        vec![KeyValue::new("domain", labels.domain), KeyValue::new("rule", labels.rule)];
                     if !labels.limit.is_empty() {
-                        attributes.push(KeyValue::new("limit", labels.limit.clone()));
+                        attributes.push(KeyValue::new("limit", labels.limit));
                     }
-                    observer.observe((count.read)(counters), &attributes);
-                });
+                    observer.observe(total, &attributes);
+                }
             })
             .build();
     }

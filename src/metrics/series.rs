@@ -81,15 +81,19 @@ impl AllSeries {
         self.0.lock().entry(labels).or_default().clone()
     }
 
-    /// Calls `visit` for each series in which something was counted.
-    pub(super) fn each_used(&self, mut visit: impl FnMut(&Labels, &LimitCounters)) {
+    /// One count of every series in which something was counted. What has the same labels is added up: an
+    /// override or a value may be named like a rule.
+    pub(super) fn totals(&self, read: fn(&LimitCounters) -> u64) -> HashMap<Labels, u64> {
+        let mut totals = HashMap::new();
         for (labels, series) in self.0.lock().iter() {
             if series.counters.is_used() {
-                visit(labels, &series.counters);
+                *totals.entry(labels.clone()).or_default() += read(&series.counters);
             }
             for (path, counters) in series.by_value.lock().iter() {
-                visit(&Labels { rule: path.clone(), ..labels.clone() }, counters);
+                let labels = Labels { rule: path.clone(), ..labels.clone() };
+                *totals.entry(labels).or_default() += read(counters);
             }
         }
+        totals
     }
 }

@@ -1,7 +1,7 @@
 //! A rule file's own shape: what the YAML says, checked node by node, before it becomes a tree.
 
 use crate::engine::Map;
-use crate::limit::Limit;
+use crate::limit::{Algorithm, Limit};
 use crate::yaml::Position;
 
 /// One rule file, checked.
@@ -17,6 +17,29 @@ pub struct RuleFile {
     pub overrides_count_refused: Option<bool>,
     /// The top level of the tree, in file order.
     pub descriptors: Vec<Node>,
+}
+
+/// What the limits of a file, or of all files, are that do not say it themselves (`defaults`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Defaults {
+    /// How hits are held against the count; `None` is the reference's fixed window.
+    pub algorithm: Option<Algorithm>,
+    /// Whether a refused hit is booked as well.
+    pub count_refused: Option<bool>,
+    /// Size of the bucket, in hits; windows ignore it.
+    pub burst: Option<u64>,
+}
+
+impl Defaults {
+    /// These, completed by `general` ones.
+    #[must_use]
+    pub fn or(self, general: Self) -> Self {
+        Self {
+            algorithm: self.algorithm.or(general.algorithm),
+            count_refused: self.count_refused.or(general.count_refused),
+            burst: self.burst.or(general.burst),
+        }
+    }
 }
 
 /// One node of the descriptor tree.

@@ -1,10 +1,17 @@
 //! Which limits apply to which descriptors: from rule files to the question that a store is asked.
+//!
+//! [`source`] finds the files, [`load`] turns their texts into [`file::RuleFile`]s or into every problem
+//! that they have, [`RuleSet::compile`] makes the tree of them that [`RuleSet::question`] asks.
 
+mod check;
 mod compile;
+mod decode;
 mod describe;
 pub mod file;
+pub mod load;
 mod pattern;
 mod question;
+pub mod source;
 mod tree;
 
 use foldhash::fast::RandomState;

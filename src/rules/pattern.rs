@@ -1,5 +1,19 @@
 //! Text with `*` in it, each standing for zero or more bytes.
 
+/// Whether a key or value is a pattern.
+pub(super) fn is_pattern(text: &str) -> bool {
+    text.contains('*')
+}
+
+/// Whether everything that `narrow` matches is matched by `wide` as well.
+pub(super) fn covers(wide: &str, narrow: &str) -> bool {
+    // A star of the narrow one may become any byte, so it must fall to a star of the wide one: it is
+    // replaced by a byte that stands in no text.
+    const ANY: u8 = 0xff;
+    let narrow: Vec<u8> = narrow.bytes().map(|byte| if byte == b'*' { ANY } else { byte }).collect();
+    Pattern::new(wide).matches(&narrow)
+}
+
 /// A pattern, anchored at both ends. Text without `*` matches itself only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
@@ -62,5 +76,17 @@ mod tests {
             assert_eq!(Pattern::new(pattern).matches(text.as_bytes()), expected, "{pattern} on {text}");
         }
         assert!(Pattern::new("a*").matches(b"a\xff\x00"));
+    }
+
+    #[test]
+    fn a_wide_pattern_covers_a_narrow_one() {
+        assert!(covers("*", "a*"));
+        assert!(covers("a*", "ab*"));
+        assert!(covers("a*", "a*b*"));
+        assert!(covers("*b*", "ab*c"));
+        assert!(covers("a*", "abc"));
+        assert!(!covers("ab*", "a*"));
+        assert!(!covers("a*c", "a*"));
+        assert!(!covers("*b*", "a*c"));
     }
 }

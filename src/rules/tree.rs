@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
-use super::pattern::Pattern;
+use super::pattern::{Pattern, is_pattern};
 use crate::engine::{LimitFacts, Map, Miss, Path, RuleFacts};
 use crate::limit::Limit;
 use crate::request::Entry;
@@ -92,7 +92,7 @@ impl Node {
     }
 
     fn is_pattern(&self) -> bool {
-        self.key.contains('*') || self.value.contains('*')
+        is_pattern(&self.key) || is_pattern(&self.value)
     }
 }
 

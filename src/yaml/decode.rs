@@ -36,6 +36,8 @@ pub(super) enum Step {
 pub struct Fields<'n, 'd> {
     position: Position,
     entries: &'n [Entry],
+    /// Per entry, its key if that is text.
+    keys: Vec<Option<&'n str>>,
     /// Per entry, whether somebody asked for it.
     seen: Vec<bool>,
     /// Every name that may stand here, in the order of asking.
@@ -131,7 +133,8 @@ impl<'n, 'd> Fields<'n, 'd> {
         for entry in entries {
             decoder.warn_of_replaced(entry);
         }
-        Self { position, entries, seen: vec![false; entries.len()], names: Vec::new(), decoder }
+        let keys = entries.iter().map(|entry| entry.key.key_text()).collect();
+        Self { position, entries, keys, seen: vec![false; entries.len()], names: Vec::new(), decoder }
     }
 
     /// Where the map starts.
@@ -218,10 +221,33 @@ impl<'n, 'd> Fields<'n, 'd> {
         self.field(name, |value| value.map(decode))
     }
 
-    /// Whether the key is there, null or not.
+    /// Whether the key is there with a value other than null.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.index(name).is_some()
+        self.index(name).is_some_and(|index| !self.entries[index].value.is_null())
+    }
+
+    /// Whether every key that is there was asked for.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.seen.iter().all(|seen| *seen)
+    }
+
+    /// The value of that key, without asking for it.
+    #[must_use]
+    pub fn peek(&self, name: &str) -> Option<&'n Node> {
+        self.index(name).map(|index| &self.entries[index].value)
+    }
+
+    /// Decodes the value of `name` with the earlier values of that key under it ([`Entry::layered`]),
+    /// a null as well.
+    pub fn layered<T>(
+        &mut self,
+        name: &'static str,
+        decode: impl FnOnce(&mut Value<'_, '_>) -> Option<T>,
+    ) -> Option<T> {
+        let node = self.entry(name)?.layered();
+        self.decoder.within(Step::Name(name), |decoder| decode(&mut decoder.value(&node)))
     }
 
     /// The entry of that key, for what the typed methods do not cover. It counts as asked for.
@@ -230,14 +256,17 @@ impl<'n, 'd> Fields<'n, 'd> {
         self.find(name).map(|index| &entries[index])
     }
 
-    /// Warns if `name` stands here: it is known, but has no meaning at this place.
-    pub fn misplaced(&mut self, name: &'static str, hint: &str) {
-        let Some(index) = self.index(name) else { return };
+    /// Reports `name` if it stands here and nobody asked for it: it is known, but has no meaning at this place.
+    pub fn misplaced(&mut self, name: &'static str, severity: Severity, hint: &str) {
+        let Some(index) = self.index(name).filter(|index| !self.seen[*index]) else { return };
         self.seen[index] = true;
         let position = self.entries[index].key.position;
         self.decoder.within(Step::Name(name), |decoder| {
-            let message = Message::new(format!("`{name}` has no meaning here and is ignored")).hint(hint);
-            decoder.report(Severity::Warning, position, message);
+            decoder.report(
+                severity,
+                position,
+                Message::new(format!("`{name}` has no meaning here")).hint(hint),
+            );
         });
     }
 
@@ -253,7 +282,18 @@ impl<'n, 'd> Fields<'n, 'd> {
 
     /// Records an error or a warning about `name`, at its value if it is there, else at the map.
     pub fn report_at(&mut self, name: &'static str, severity: Severity, message: Message) {
-        let position = self.index(name).map_or(self.position, |index| self.entries[index].value.position);
+        let position = self.peek(name).map_or(self.position, |value| value.position);
+        self.report_in(name, severity, position, message);
+    }
+
+    /// Records an error or a warning about something inside the value of `name`.
+    pub fn report_in(
+        &mut self,
+        name: &'static str,
+        severity: Severity,
+        position: Position,
+        message: Message,
+    ) {
         self.decoder.within(Step::Name(name), |decoder| decoder.report(severity, position, message));
     }
 
@@ -275,11 +315,16 @@ impl<'n, 'd> Fields<'n, 'd> {
     }
 
     fn index(&self, name: &str) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.key.key_text().is_some_and(|text| text == name))
+        self.keys.iter().position(|key| *key == Some(name))
     }
 }
 
 fn unknown_key(key: &Node, names: &[&'static str], decoder: &mut Decoder) {
+    // One more that is only counted needs no words.
+    if decoder.problems.is_full(Severity::Error) {
+        decoder.report(Severity::Error, key.position, Message::default());
+        return;
+    }
     let Some(text) = key.key_text() else {
         let hint = match &key.kind {
             Kind::Scalar(scalar) => format!("in quotes it is text: \"{}\"", scalar.text),

@@ -1,5 +1,6 @@
 //! Building a map: what merge keys and keys written twice mean.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -67,8 +68,37 @@ impl MapBuilder {
             (false, false) => Why::Duplicate,
         };
         std::mem::swap(old, &mut entry);
-        old.replaced = entry.replaced;
+        // The entry may bring replaced values of its own; they are younger than the old one.
+        let own = std::mem::replace(&mut old.replaced, entry.replaced);
         old.replaced.push(Replaced { position: entry.key.position, value: entry.value, why });
+        old.replaced.extend(own);
+    }
+}
+
+impl Entry {
+    /// The value with those that it replaced laid under it: a map keeps what the maps before it said
+    /// and it does not, one level deep.
+    ///
+    /// This is how Go decodes into a struct, and so what `<<: *base` followed by a part of a map means
+    /// to the reference.
+    #[must_use]
+    pub fn layered(&self) -> Cow<'_, Node> {
+        if self.replaced.is_empty() {
+            return Cow::Borrowed(&self.value);
+        }
+        let mut layers = self.replaced.iter().map(|replaced| &replaced.value).chain([&self.value]);
+        let first = layers.next().unwrap_or(&self.value).clone();
+        Cow::Owned(layers.fold(first, |under, over| match (under.kind, &over.kind) {
+            (Kind::Map(under), Kind::Map(entries)) => {
+                let mut map = MapBuilder::default();
+                map.merge(under);
+                for entry in entries {
+                    map.set(entry.clone());
+                }
+                Node { position: over.position, kind: Kind::Map(map.finish()) }
+            }
+            _ => over.clone(),
+        }))
     }
 }
 

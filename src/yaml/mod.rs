@@ -45,6 +45,8 @@ mod parse;
 mod problem;
 mod scalar;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 

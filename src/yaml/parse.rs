@@ -38,7 +38,7 @@ pub fn parse(text: &[u8], problems: &mut Problems) -> Option<Node> {
         block_scalar_eof_without_line_feed: true,
     };
     let mut builder =
-        Builder { problems, open: Vec::new(), anchors: HashMap::new(), copied_nodes: 0, root: None };
+        Builder { text, problems, open: Vec::new(), anchors: HashMap::new(), copied_nodes: 0, root: None };
     for step in Parser::new_from_str_with_options(text, options) {
         let done = match step {
             Ok((event, span)) => builder.event(event, span),
@@ -80,6 +80,7 @@ struct Anchor {
 }
 
 struct Builder<'p> {
+    text: &'p str,
     problems: &'p mut Problems,
     open: Vec<Open>,
     anchors: HashMap<usize, Anchor>,
@@ -96,6 +97,9 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.map(|tag| known_tag(tag.handle(), tag.suffix()));
                 let plain = style == ScalarStyle::Plain;
+                // The parser says `~` where nothing is written.
+                let is_written = text != "~" || span.slice(self.text) == Some("~");
+                let text = if is_written { text } else { "".into() };
                 let scalar = Scalar { text: text.into(), plain, tag };
                 self.check_tag(position, &scalar);
                 self.attach(Node { position, kind: Kind::Scalar(scalar) }, anchor)?;
@@ -142,7 +146,14 @@ impl Builder<'_> {
             None => self.root = Some(node),
             Some(Content::List(items)) => items.push(node),
             Some(Content::Map(map, key)) => match key.take() {
-                None => *key = Some(node),
+                None => {
+                    // Go's parser does not take a `:` with nothing before it either.
+                    if node.scalar().is_some_and(|key| key.plain && key.tag.is_none() && key.text.is_empty())
+                    {
+                        self.problems.syntax(node.position, Message::new("a key is missing before `:`"));
+                    }
+                    *key = Some(node);
+                }
                 Some(key) => {
                     if let Err(position) = map.add(key, node) {
                         let message = Message::new("the merge key `<<` needs a map or a list of maps");

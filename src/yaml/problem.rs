@@ -182,6 +182,12 @@ impl Problems {
         self.add(Severity::Error, position, String::new, message);
     }
 
+    /// Whether one more of that severity would only be counted.
+    #[must_use]
+    pub const fn is_full(&self, severity: Severity) -> bool {
+        self.counts[severity as usize] >= Self::MAX
+    }
+
     /// Whether no error was added.
     #[must_use]
     pub const fn is_ok(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::decode::{Decoder, Fields, Step};
 use super::problem::{Message, Severity, either, quoted};
 use super::tree::{Kind, Node};
-use super::{Position, Reading, nearest};
+use super::{Position, Reading, Scalar, nearest};
 
 /// A node and the decoder that records what is wrong with it.
 #[derive(Debug)]
@@ -126,8 +126,8 @@ impl<'n, 'd> Value<'n, 'd> {
         Some(value)
     }
 
-    /// A map of any text keys: calls the function with each key and its value.
-    pub fn entries(&mut self, mut each: impl FnMut(&str, &mut Value<'n, '_>)) -> Option<()> {
+    /// A map of any scalar keys: calls the function with each key and its value.
+    pub fn entries(&mut self, mut each: impl FnMut(&'n Scalar, &mut Value<'n, '_>)) -> Option<()> {
         let Kind::Map(entries) = &self.node.kind else { return self.wrong_type("a map") };
         for entry in entries {
             self.decoder.warn_of_replaced(entry);
@@ -137,7 +137,7 @@ impl<'n, 'd> Value<'n, 'd> {
                 continue;
             };
             let step = Step::Key(Arc::clone(&scalar.text));
-            self.decoder.within(step, |decoder| each(&scalar.text, &mut decoder.value(&entry.value)));
+            self.decoder.within(step, |decoder| each(scalar, &mut decoder.value(&entry.value)));
         }
         Some(())
     }
@@ -147,9 +147,28 @@ impl<'n, 'd> Value<'n, 'd> {
         Value::new(node, self.decoder)
     }
 
+    /// What it is, in the words of a message: "the text `soon`".
+    #[must_use]
+    pub fn found(&self) -> String {
+        found(self.node)
+    }
+
+    /// Where this value stands, such as `descriptors[2].rate_limit`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.decoder.path()
+    }
+
     /// Records an error about this value.
     pub fn error(&mut self, message: Message) {
         self.decoder.report(Severity::Error, self.node.position, message);
+    }
+
+    /// Records an error about an item of this list.
+    pub fn item_error(&mut self, index: usize, position: Position, message: Message) {
+        self.decoder.within(Step::Index(index), |decoder| {
+            decoder.report(Severity::Error, position, message);
+        });
     }
 
     /// Records a warning about this value.
@@ -171,7 +190,7 @@ impl<'n, 'd> Value<'n, 'd> {
     }
 
     fn reading(&self) -> Option<Reading<'n>> {
-        self.node.scalar().map(super::Scalar::reading)
+        self.node.scalar().map(Scalar::reading)
     }
 }
 
@@ -197,7 +216,7 @@ pub(super) fn found(node: &Node) -> String {
 
 /// Whether a quoted text would be of the expected type if its quotes were left out.
 fn unquoted_fits(text: &str, expected: &str) -> bool {
-    let plain = super::Scalar { text: text.into(), plain: true, tag: None };
+    let plain = Scalar { text: text.into(), plain: true, tag: None };
     match plain.reading() {
         Reading::Int(_) | Reading::UInt(_) => expected.contains("number"),
         Reading::Bool(_) => expected.contains("`true`"),

@@ -17,23 +17,23 @@ use tokio::task::JoinHandle;
 
 use crate::grpc_front::{DOWN, PATIENCE, limiter};
 
-struct Front {
+pub(crate) struct Front {
     address: SocketAddr,
-    health: Arc<Health>,
+    pub(crate) health: Arc<Health>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
 
 /// What came back, read until the server closed.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Front {
-    async fn start(limiter: Arc<Limiter>) -> Self {
+    pub(crate) async fn start(limiter: Arc<Limiter>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let health = Arc::new(Health::new());
@@ -44,7 +44,7 @@ impl Front {
         Self { address, health, stop, served }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: front\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
