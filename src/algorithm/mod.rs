@@ -10,6 +10,8 @@
 mod fixed_window;
 mod leaky_bucket;
 mod sliding_window;
+#[cfg(test)]
+mod table;
 mod token_bucket;
 
 pub use fixed_window::FixedWindow;
@@ -59,6 +61,9 @@ pub struct Verdict {
 
 /// What an algorithm has to know of its own state. All amounts are hits; all functions are total.
 trait Meter: Sized {
+    /// The state's own time, in milliseconds since the Unix epoch.
+    fn own_ms(&self, limit: &Limit) -> u64;
+
     /// The stored state, or none, brought to `now`; never to a time before its own.
     fn at(limit: &Limit, stored: Option<&Self>, now: Timestamp) -> Self;
 
@@ -114,6 +119,15 @@ impl State {
         }
     }
 
+    /// Whether this stored state lies so far ahead of the clock that [`State::at`] moves it back to `now`.
+    ///
+    /// Such a state is to be stored again whatever is booked on it, or it would be found where it was: a key
+    /// that refuses books nothing, so it would stay locked for as long as the clock was wrong.
+    #[must_use]
+    pub fn is_too_far_ahead(&self, limit: &Limit, now: Timestamp) -> bool {
+        with_meter!(self, meter => too_far_ahead(limit, meter, now))
+    }
+
     /// Whether `hits` may be charged now. Looking (0) is refused in debt; giving back is always allowed.
     #[must_use]
     pub fn allows(&self, limit: &Limit, hits: i64) -> bool {
@@ -153,7 +167,7 @@ impl State {
     }
 }
 
-/// One charge on one state, alone: the verdict, and the state to store if anything was booked.
+/// One charge on one state, alone: the verdict, and the state to store if anything was booked or moved back.
 #[must_use]
 pub fn step(limit: &Limit, stored: Option<&State>, now: Timestamp, hits: i64) -> (Verdict, Option<State>) {
     let mut state = State::at(limit, stored, now);
@@ -170,7 +184,8 @@ pub fn step(limit: &Limit, stored: Option<&State>, now: Timestamp, hits: i64) ->
         retry_after_ms: if allowed { Some(0) } else { state.wait_ms(limit, now, hits) },
         reset_after_ms: state.reset_ms(limit, now),
     };
-    (verdict, books.then_some(state))
+    let moved = keeps_state(limit) && stored.is_some_and(|stored| stored.is_too_far_ahead(limit, now));
+    (verdict, (books || moved).then_some(state))
 }
 
 /// False for a bucket of size 0, which is always both empty and full: there is nothing to store.
@@ -183,7 +198,7 @@ fn until_ms(at_ms: u64, clock: Timestamp) -> u64 {
     at_ms.saturating_sub(clock.ms()).min(MAX_DURATION_MS)
 }
 
-/// Whether a state whose own time is `state_ms` lies so far ahead of the clock that the clock is believed.
-fn too_far_ahead(limit: &Limit, state_ms: u64, now: Timestamp) -> bool {
-    state_ms > now.ms().saturating_add(limit.period_ms() + MAX_AHEAD_MS)
+/// Whether a state lies so far ahead of the clock that the clock is believed.
+fn too_far_ahead(limit: &Limit, stored: &impl Meter, now: Timestamp) -> bool {
+    stored.own_ms(limit) > now.ms().saturating_add(limit.period_ms() + MAX_AHEAD_MS)
 }

@@ -61,7 +61,8 @@ pub(super) fn headers(judged: &[Judged<'_>], code: Code, settings: &AnswerSettin
             value: format!("\"{}\";r={};t={}", policy_name(told), told.remaining(), told.reset_s()),
         });
         if code == Code::OverLimit {
-            headers.push(Header { name: "Retry-After".into(), value: told.reset_s().to_string() });
+            let retry_after_s = retry_after_s(judged).unwrap_or(told.reset_s());
+            headers.push(Header { name: "Retry-After".into(), value: retry_after_s.to_string() });
         }
     }
     headers
@@ -74,6 +75,15 @@ fn told<'a, 'j>(judged: &'a [Judged<'j>]) -> Option<&'a Judged<'j>> {
     over.or_else(|| {
         judged.iter().filter(|judged| judged.remaining() < u32::MAX).min_by_key(|judged| judged.remaining())
     })
+}
+
+/// Seconds until the request may pass: every enforced descriptor that is over has to let go, and one of the
+/// quota if all of it is over.
+fn retry_after_s(judged: &[Judged<'_>]) -> Option<u64> {
+    let enforced = judged.iter().filter(|judged| judged.is_over() && !judged.quota);
+    let quota = judged.iter().filter(|judged| judged.quota);
+    let quota_s = if quota.clone().all(Judged::is_over) { quota.map(Judged::reset_s).min() } else { None };
+    enforced.map(Judged::reset_s).max().max(quota_s)
 }
 
 fn policies(judged: &[Judged<'_>]) -> String {

@@ -96,6 +96,12 @@ impl Key {
         Self(key.into_boxed_slice())
     }
 
+    /// Whether it is the counter that the new keys of a limit share once a store is full.
+    #[must_use]
+    pub fn is_overflow(&self) -> bool {
+        self.0[HEADER] == OVERFLOW
+    }
+
     /// The bytes that name the counter in a store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

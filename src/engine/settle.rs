@@ -34,7 +34,11 @@ pub fn settle(
         .map(|(slot, state)| State::at(&settlement.first_charge(slot).limit, *state, now))
         .collect();
     let trial = try_charges(settlement, &present);
-    book_charges(settlement, now, present, &trial)
+    let moved = stored.iter().enumerate().map(|(slot, state)| {
+        let limit = &settlement.first_charge(slot).limit;
+        keeps_state(limit) && state.is_some_and(|state| state.is_too_far_ahead(limit, now))
+    });
+    book_charges(settlement, now, present, moved.collect(), &trial)
 }
 
 fn try_charges(settlement: &Settlement, present: &[State]) -> Trial {
@@ -54,38 +58,19 @@ fn try_charges(settlement: &Settlement, present: &[State]) -> Trial {
             book(charge, &mut tried[slot]);
         }
     }
-    let group_refused: SmallVec<[bool; 2]> = settlement
-        .groups()
-        .map(|(_, mut range)| range.any(|index| !allowed[index] && !charges[index].shadow))
-        .collect();
-    let refused = settlement.refused || is_refused(settlement, &group_refused);
+    let group_refused = settlement.refused_groups(|index| allowed[index]);
+    let enforced = !settlement.global_shadow;
+    let refused = settlement.refused || (enforced && settlement.refuses(&group_refused));
     Trial { allowed, available, group_refused, refused }
-}
-
-fn is_refused(settlement: &Settlement, group_refused: &[bool]) -> bool {
-    if settlement.global_shadow {
-        return false;
-    }
-    let mut quotas = 0;
-    let mut refused_quotas = 0;
-    for ((group, _), refused) in settlement.groups().zip(group_refused) {
-        if group.quota {
-            quotas += 1;
-            refused_quotas += usize::from(*refused);
-        } else if *refused {
-            return true;
-        }
-    }
-    quotas > 0 && quotas == refused_quotas && !settlement.quota_passes
 }
 
 fn book_charges(
     settlement: &Settlement,
     now: Timestamp,
     mut states: SmallVec<[State; 2]>,
+    mut written: SmallVec<[bool; 2]>,
     trial: &Trial,
 ) -> (Outcome, SmallVec<[Write; 2]>) {
-    let mut written: SmallVec<[Option<u64>; 2]> = SmallVec::from_elem(None, states.len());
     let mut unpaid: SmallVec<[i64; 2]> = SmallVec::from_elem(0, states.len());
     let mut verdicts = SmallVec::with_capacity(settlement.charges().len());
     for ((group, range), refused) in settlement.groups().zip(&trial.group_refused) {
@@ -112,16 +97,17 @@ fn book_charges(
                 },
                 reset_after_ms: state.reset_ms(&charge.limit, now),
             };
-            if owed && books(charge) {
-                written[slot] = Some(verdict.reset_after_ms);
-            } else if !owed {
+            written[slot] |= owed && books(charge);
+            if !owed {
                 unpaid[slot] = unpaid[slot].saturating_add(charge.hits);
             }
             verdicts.push(verdict);
         }
     }
-    let writes = states.into_iter().zip(written).enumerate().filter_map(|(slot, (state, reset))| {
-        reset.map(|reset_after_ms| Write { slot, state, reset_after_ms })
+    let states = states.into_iter().zip(written).enumerate();
+    let writes = states.filter(|(_, (_, written))| *written).map(|(slot, (state, _))| {
+        let reset_after_ms = state.reset_ms(&settlement.first_charge(slot).limit, now);
+        Write { slot, state, reset_after_ms }
     });
     let outcome = Outcome { refused: trial.refused, verdicts, overflowed: SmallVec::new() };
     (outcome, writes.collect())

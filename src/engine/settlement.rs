@@ -80,6 +80,28 @@ impl Settlement {
         })
     }
 
+    /// Per group, whether a limit that may refuse its descriptor does; `allowed` says which charges are.
+    pub fn refused_groups(&self, allowed: impl Fn(usize) -> bool) -> SmallVec<[bool; 2]> {
+        let refuses = |index: usize| !allowed(index) && !self.charges[index].shadow;
+        self.groups().map(|(_, mut range)| range.any(refuses)).collect()
+    }
+
+    /// Whether the request is refused when those groups are, but for the global shadow mode.
+    #[must_use]
+    pub fn refuses(&self, refused_groups: &[bool]) -> bool {
+        let mut quotas = 0;
+        let mut refused_quotas = 0;
+        for (group, refused) in self.groups.iter().zip(refused_groups) {
+            if group.quota {
+                quotas += 1;
+                refused_quotas += usize::from(*refused);
+            } else if *refused {
+                return true;
+            }
+        }
+        quotas > 0 && quotas == refused_quotas && !self.quota_passes
+    }
+
     /// The different keys, in the order in which they first appear. Their index is a *slot*.
     #[must_use]
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &Key> + '_ {

@@ -109,7 +109,9 @@ impl Metrics {
                 own.counters().record_overflow(charge);
             }
         }
-        if question.settlement.global_shadow && outcome.verdicts.iter().any(|verdict| !verdict.allowed) {
+        let settlement = &question.settlement;
+        let allowed = |index: usize| outcome.verdicts[index].allowed;
+        if settlement.global_shadow && settlement.refuses(&settlement.refused_groups(allowed)) {
             self.counts.global_shadow.fetch_add(1, Relaxed);
         }
     }

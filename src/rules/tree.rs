@@ -129,6 +129,7 @@ impl Level {
         match self.keys.get(key) {
             Some(Some(index)) => Ok((&self.nodes[*index], Step::KeyAlone)),
             Some(None) => Err(Miss::Value),
+            None if self.patterns.iter().any(|(of_key, ..)| of_key.matches(key)) => Err(Miss::Value),
             None => Err(Miss::Key),
         }
     }

@@ -1,5 +1,9 @@
-//! The integration tests: one binary, a module per area.
+//! Every integration test, in one binary: a module per area.
 
+mod buckets;
+mod conformance;
+mod counting;
+mod envoy;
 mod golden_http;
 mod golden_loads;
 mod golden_scalars;
@@ -7,5 +11,20 @@ mod golden_transcripts;
 mod grpc_calls;
 mod grpc_front;
 mod grpc_hostile;
+mod headers;
 mod http_front;
+mod keys;
+mod layers;
+mod matching;
+mod memory;
+mod model;
+mod naive_matching;
+mod policy;
 mod rule_fixtures;
+mod served;
+mod settlements;
+mod statuses;
+mod steps;
+mod support;
+mod trees;
+mod windows;

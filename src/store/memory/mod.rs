@@ -116,20 +116,33 @@ impl MemoryStore {
         (hash, (hash >> 40) as usize & (self.shards.len() - 1))
     }
 
-    fn apply(&self, settlement: &Settlement) -> Outcome {
-        let places: SmallVec<[(u64, usize); 2]> = settlement.keys().map(|key| self.place(key)).collect();
-        let mut locked = self.lock(&places);
-        // Read under the locks, so that time does not run backwards on a key because of a thread that waits.
-        let now = self.clock.now();
-        let full = self.full_slots(settlement, &places, &mut locked, now);
-        if full.iter().any(|full| *full) {
+    fn apply(&self, asked: &Settlement) -> Outcome {
+        let mut moved = None;
+        loop {
+            let settlement = moved.as_ref().unwrap_or(asked);
+            let places: SmallVec<[(u64, usize); 2]> = settlement.keys().map(|key| self.place(key)).collect();
+            let mut locked = self.lock(&places);
+            // Read under the locks, so that time does not run backwards on a key because of a thread that
+            // waits.
+            let now = self.clock.now();
+            let full = self.full_slots(settlement, &places, &mut locked, now);
+            if !full.contains(&true) {
+                let mut outcome = apply_locked(settlement, &places, &mut locked, now);
+                if moved.is_some() {
+                    outcome.overflowed = overflowed(settlement);
+                }
+                return outcome;
+            }
+            // The overflow keys live in other shards, and all locks are taken in order. Meanwhile other keys
+            // may lose their room, so this goes on until all have a place; overflow keys always have one.
+            let further = settlement.overflowed(|slot| full[slot]);
             drop(locked);
-            return self.apply_overflowed(settlement, &full);
+            moved = Some(further);
         }
-        apply_locked(settlement, &places, &mut locked, now)
     }
 
-    /// Which slots belong to new keys that no longer fit, even after their shard was swept.
+    /// Which slots belong to new keys that do not fit, even after their shard was swept. Overflow keys are as
+    /// many as there are limits, so they are kept beyond the bound.
     fn full_slots(
         &self,
         settlement: &Settlement,
@@ -137,28 +150,34 @@ impl MemoryStore {
         locked: &mut Locked<'_>,
         now: Timestamp,
     ) -> SmallVec<[bool; 2]> {
-        let slots = settlement.keys().zip(places).map(|(key, (hash, shard))| {
-            let shard = shard_of(locked, *shard);
-            if shard.len() < self.max_keys_per_shard || shard.find(*hash, key).is_some() {
+        let most = self.max_keys_per_shard;
+        let is_new =
+            |shard: &Shard, hash: u64, key: &Key| !key.is_overflow() && shard.find(hash, key).is_none();
+        let mut is_tight = false;
+        for (key, (hash, number)) in settlement.keys().zip(places) {
+            let shard = shard_of(locked, *number);
+            if shard.bounded() + places.len() > most && is_new(shard, *hash, key) {
+                is_tight = true;
+                shard.sweep_if_due(now);
+            }
+        }
+        if !is_tight {
+            return SmallVec::from_elem(false, places.len());
+        }
+        // Several new keys of one settlement may want the last places of one shard.
+        let mut promised: SmallVec<[usize; 4]> = SmallVec::new();
+        let slots = settlement.keys().zip(places).map(|(key, (hash, number))| {
+            let shard = shard_of(locked, *number);
+            if !is_new(shard, *hash, key) {
                 return false;
             }
-            shard.sweep_if_due(now);
-            shard.len() >= self.max_keys_per_shard
+            let taken = shard.bounded() + promised.iter().filter(|of| *of == number).count();
+            if taken < most {
+                promised.push(*number);
+            }
+            taken >= most
         });
         slots.collect()
-    }
-
-    /// Settles again with the overflow keys of the limits whose new keys do not fit. Overflow keys are as
-    /// many as there are limits, so they are kept beyond the bound.
-    fn apply_overflowed(&self, settlement: &Settlement, full: &[bool]) -> Outcome {
-        let moved = settlement.overflowed(|slot| full[slot]);
-        let places: SmallVec<[(u64, usize); 2]> = moved.keys().map(|key| self.place(key)).collect();
-        let mut locked = self.lock(&places);
-        let now = self.clock.now();
-        let mut outcome = apply_locked(&moved, &places, &mut locked, now);
-        let charges = 0..settlement.charges().len();
-        outcome.overflowed = charges.filter(|charge| full[settlement.slot(*charge)]).collect();
-        outcome
     }
 
     fn lock(&self, places: &[(u64, usize)]) -> Locked<'_> {
@@ -177,6 +196,12 @@ impl Store for MemoryStore {
     fn ping(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
         Box::pin(ready(Ok(())))
     }
+}
+
+/// The charges that are counted under an overflow key.
+fn overflowed(settlement: &Settlement) -> SmallVec<[usize; 4]> {
+    let charges = settlement.charges().iter().enumerate();
+    charges.filter(|(_, charge)| charge.key.is_overflow()).map(|(index, _)| index).collect()
 }
 
 fn shard_of<'a>(locked: &'a mut Locked<'_>, number: usize) -> &'a mut Shard {

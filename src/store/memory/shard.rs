@@ -16,6 +16,8 @@ const SWEEP_EVERY_MS: u64 = 100;
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     table: HashTable<Entry>,
+    /// How many of the keys are overflow keys, which do not count against the bound.
+    overflows: usize,
     swept_at_ms: u64,
 }
 
@@ -31,6 +33,11 @@ struct Entry {
 impl Shard {
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// How many keys count against the bound.
+    pub(super) fn bounded(&self) -> usize {
+        self.table.len() - self.overflows
     }
 
     /// Where a key is, until the next insertion or sweep.
@@ -49,13 +56,19 @@ impl Shard {
     }
 
     pub(super) fn insert(&mut self, hash: u64, key: &Key, state: State, gone_at_ms: u64) {
+        self.overflows += usize::from(key.is_overflow());
         let entry = Entry { key: key.clone(), state, hash, gone_at_ms };
         self.table.insert_unique(hash, entry, |entry| entry.hash);
     }
 
     /// Removes what equals no state, and gives memory back once most of it is unused.
     pub(super) fn sweep(&mut self, now: Timestamp) {
-        self.table.retain(|entry| entry.gone_at_ms.saturating_add(SLACK_MS) > now.ms());
+        let overflows = &mut self.overflows;
+        self.table.retain(|entry| {
+            let stays = entry.gone_at_ms.saturating_add(SLACK_MS) > now.ms();
+            *overflows -= usize::from(!stays && entry.key.is_overflow());
+            stays
+        });
         if self.table.len() < self.table.capacity() / 4 {
             self.table.shrink_to(self.table.len() * 2, |entry| entry.hash);
         }

@@ -1,0 +1,167 @@
+//! The parts of a decision, each alone: match, settle, memory store, answer.
+//!
+//! `cargo bench --bench decision`
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use fluxlimit::algorithm::State;
+use fluxlimit::engine::{AnswerSettings, HeaderStyle, Settlement, answer, settle};
+use fluxlimit::limit::{Algorithm, Limit, LimitSpec, Unit};
+use fluxlimit::request::{Descriptor, Entry, Request};
+use fluxlimit::rules::file::{Node, NodeLimit, NodeLimits, RuleFile};
+use fluxlimit::rules::{Modes, RuleSet};
+use fluxlimit::store::memory::{MemoryStore, Settings};
+use fluxlimit::store::{Settling, Store};
+use fluxlimit::time::{SystemClock, Timestamp};
+use fluxlimit::yaml::Position;
+
+/// Numbers of rules, from a small file to more than anybody has.
+const RULES: [usize; 2] = [10, 100_000];
+
+/// Numbers of keys, from all in the cache to none.
+const KEYS: [usize; 2] = [10, 1_000_000];
+
+const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
+
+fn limit(algorithm: Algorithm) -> Limit {
+    // Never reached, so that every iteration books.
+    let burst = algorithm.is_bucket().then_some(1_000_000_000);
+    let spec = LimitSpec { burst, ..LimitSpec::new(algorithm, 1_000_000_000, Unit::Hour) };
+    Limit::new(spec).expect("a billion an hour fits")
+}
+
+/// As many rules as `count`, side by side, each for one tenant and any user of it.
+fn rules(count: usize, algorithm: Algorithm) -> RuleSet {
+    let node = |key: &str, value: String, limits: NodeLimits, children: Vec<Node>| Node {
+        position: Position::START,
+        key: key.to_owned(),
+        value,
+        limits,
+        quota_mode: false,
+        detailed_metric: false,
+        value_to_metric: false,
+        share_threshold: false,
+        metadata: None,
+        children,
+    };
+    let limited = || {
+        let limit = NodeLimit {
+            position: Position::START,
+            limit: limit(algorithm),
+            name: "per user".to_owned(),
+            replaces: Vec::new(),
+            shadow_mode: false,
+        };
+        NodeLimits::Limited { limits: vec![limit], is_list: false }
+    };
+    let tenants = (0..count).map(|tenant| {
+        let user = node("user", String::new(), limited(), Vec::new());
+        node("tenant", tenant.to_string(), NodeLimits::None, vec![user])
+    });
+    RuleSet::compile(&[RuleFile {
+        name: "bench.yaml".to_owned(),
+        domain: "bench".to_owned(),
+        domain_at: Position::START,
+        overrides_count_refused: None,
+        descriptors: tenants.collect(),
+    }])
+}
+
+/// A request of one user of one tenant.
+fn request(tenant: usize, user: usize) -> Request {
+    let entries = vec![Entry::new("tenant", tenant.to_string()), Entry::new("user", user.to_string())];
+    let descriptor = Descriptor { entries, ..Descriptor::default() };
+    Request { domain: "bench".into(), descriptors: vec![descriptor], hits_addend: 1 }
+}
+
+fn matching(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("match");
+    for count in RULES {
+        let rules = rules(count, Algorithm::FixedWindow);
+        let request = request(count / 2, 7);
+        group.bench_function(BenchmarkId::new("rules", count), |bencher| {
+            bencher.iter(|| black_box(rules.question(black_box(&request), Modes::default())));
+        });
+    }
+}
+
+fn settling(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("settle");
+    for algorithm in Algorithm::ALL {
+        let rules = rules(1, algorithm);
+        let request = request(0, 7);
+        let settlement = rules.question(&request, Modes::default()).settlement;
+        let stored: Option<State> = settle(&settlement, NOW, &[None]).1.pop().map(|write| write.state);
+        group.bench_function(algorithm.name(), |bencher| {
+            bencher.iter(|| black_box(settle(black_box(&settlement), NOW, &[stored.as_ref()])));
+        });
+    }
+}
+
+fn memory_store(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("memory_store");
+    let rules = rules(1, Algorithm::FixedWindow);
+    let settlement = |user: usize| -> Settlement {
+        let request = request(0, user);
+        rules.question(&request, Modes::default()).settlement
+    };
+    for count in KEYS {
+        let store = MemoryStore::new(Settings { max_keys: 2 * count.max(1024) }, Arc::new(SystemClock));
+        for user in 0..count {
+            outcome(store.settle(&settlement(user)));
+        }
+        // Steps of a large prime, so that the next key is never near the last one.
+        let mut user = 0;
+        group.bench_function(BenchmarkId::new("keys", count), |bencher| {
+            bencher.iter_batched(
+                || {
+                    user = (user + 7_368_787) % count;
+                    settlement(user)
+                },
+                |settlement| outcome(store.settle(&settlement)),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+fn answering(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("answer");
+    for count in RULES {
+        let rules = rules(count, Algorithm::FixedWindow);
+        let request = request(count / 2, 7);
+        let question = rules.question(&request, Modes::default());
+        let (outcome, _) = settle(&question.settlement, NOW, &[None]);
+        for headers in [HeaderStyle::Off, HeaderStyle::Both] {
+            let settings = AnswerSettings { headers, ..AnswerSettings::default() };
+            group.bench_function(BenchmarkId::new(format!("headers_{headers:?}"), count), |bencher| {
+                bencher.iter(|| black_box(answer(&request, &question, black_box(&outcome), &settings)));
+            });
+        }
+    }
+}
+
+fn outcome(settling: Settling<'_>) -> bool {
+    match settling {
+        Settling::Ready(outcome) => outcome.is_ok_and(|outcome| outcome.refused),
+        Settling::Later(_) => false,
+    }
+}
+
+fn short() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .sample_size(20)
+        .without_plots()
+}
+
+criterion_group! {
+    name = benches;
+    config = short();
+    targets = matching, settling, memory_store, answering
+}
+criterion_main!(benches);

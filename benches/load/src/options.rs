@@ -1,0 +1,53 @@
+//! What to ask, how often, and for how long.
+
+use clap::{Parser, ValueEnum};
+use std::net::SocketAddr;
+
+/// Asks a rate-limit server as fast as it answers, or at a fixed rate, and prints what it measured
+/// as one line of JSON.
+#[derive(Debug, Clone, Parser)]
+pub struct Options {
+    /// The server.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    pub addr: SocketAddr,
+    /// Connections; Envoy opens one per worker thread.
+    #[arg(short, long, default_value_t = 4)]
+    pub connections: usize,
+    /// Calls in flight on each connection; at a fixed rate, the most that may be.
+    #[arg(short = 'm', long, default_value_t = 32)]
+    pub in_flight: usize,
+    /// Calls a second in all, with random gaps; without it, a new call starts when one ends.
+    /// Latency counts from the moment at which a call was due.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Seconds measured.
+    #[arg(short, long, default_value_t = 4.0)]
+    pub duration: f64,
+    /// Seconds before that, not measured.
+    #[arg(short, long, default_value_t = 1.0)]
+    pub warm_up: f64,
+    /// Different users, each with a counter.
+    #[arg(short, long, default_value_t = 10_000)]
+    pub keys: usize,
+    /// In which order users come.
+    #[arg(long, value_enum, default_value_t = Order::Sequential)]
+    pub order: Order,
+    /// Descriptors in each request; the further ones belong to other tenants.
+    #[arg(long, default_value_t = 1)]
+    pub descriptors: usize,
+    /// Add the headers that Envoy adds, among them its timeout of 20 ms.
+    #[arg(long)]
+    pub envoy_headers: bool,
+    /// Process id of the server, to report what it costs.
+    #[arg(long)]
+    pub server_pid: Option<u32>,
+}
+
+/// In which order users come.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub enum Order {
+    /// One after the other, round and round.
+    Sequential,
+    /// Any, all equally often.
+    Random,
+}

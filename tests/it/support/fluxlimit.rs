@@ -1,0 +1,138 @@
+//! The built server as a child process, with its rules in a directory of its own.
+
+use super::{Process, Signal};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use tempfile::TempDir;
+
+/// A loopback address that belongs to this test process alone.
+///
+/// A port chosen there is still free when a server starts again: nothing else on the machine listens on it.
+pub(crate) fn own_loopback_address() -> IpAddr {
+    // Process ids have 22 bits on Linux; 127.0.0.0/10 is left to everybody else.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 + high % 64, middle, low).into()
+}
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    rules: PathBuf,
+    environment: Vec<(String, String)>,
+    grpc: SocketAddr,
+}
+
+impl Setup {
+    /// With a setting, named as in the environment but without the prefix: `DRAIN_DELAY_MS`.
+    pub(crate) fn setting(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((format!("FLUXLIMIT_{name}"), value.to_owned()));
+        self
+    }
+
+    /// With gRPC on this address instead of 127.0.0.1, port 0.
+    pub(crate) fn grpc(mut self, address: SocketAddr) -> Self {
+        self.grpc = address;
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) async fn start(self) -> Fluxlimit {
+        let rules = self.rules.to_str().expect("test paths are UTF-8");
+        let grpc = self.grpc.to_string();
+        let arguments = ["serve", "--rules", rules, "--grpc", &grpc, "--http", "127.0.0.1:0"];
+        let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
+        let mut process = Process::start("fluxlimit", program, &arguments, &self.environment);
+        let (grpc, http) = process
+            .output_with("a line for each listener", |log| {
+                Some((listener(log, Protocol::Grpc)?, listener(log, Protocol::Http)?))
+            })
+            .await;
+        Fluxlimit { process, grpc, http }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Fluxlimit {
+    pub(crate) process: Process,
+    /// Where it answers the rate-limit protocol.
+    pub(crate) grpc: SocketAddr,
+    /// Where it answers HTTP.
+    pub(crate) http: SocketAddr,
+}
+
+impl Fluxlimit {
+    /// A server with the rules at `path`, a file or a directory.
+    pub(crate) fn with_rules_at(path: &Path) -> Setup {
+        // Plain text, so that the log lines can be searched.
+        let environment = vec![("NO_COLOR".to_owned(), "1".to_owned())];
+        Setup { rules: path.to_owned(), environment, grpc: SocketAddr::from(([127, 0, 0, 1], 0)) }
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        self.process.exit().await
+    }
+}
+
+/// A directory with one rule file, `edge.yaml`; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct RuleDirectory {
+    outer: TempDir,
+    rules: PathBuf,
+}
+
+impl RuleDirectory {
+    /// A new directory whose rule file says `text`.
+    pub(crate) fn with(text: &str) -> Self {
+        let outer = tempfile::tempdir().expect("a temporary directory");
+        let rules = outer.path().join("rules");
+        std::fs::create_dir(&rules).expect("the directory can be written");
+        let directory = Self { outer, rules };
+        directory.write(text);
+        directory
+    }
+
+    /// Replaces the rule file in one step.
+    pub(crate) fn write(&self, text: &str) {
+        let draft = self.outer.path().join("draft");
+        std::fs::write(&draft, text).expect("the directory can be written");
+        std::fs::rename(&draft, self.rules.join("edge.yaml")).expect("both are on one file system");
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.rules
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Protocol {
+    Grpc,
+    Http,
+}
+
+/// The address in the log line that says that this protocol is being listened for.
+fn listener(log: &str, wanted: Protocol) -> Option<SocketAddr> {
+    log.lines().filter(|line| line.contains("listening")).find_map(|line| {
+        let protocol = if line.contains("grpc") { Protocol::Grpc } else { Protocol::Http };
+        (protocol == wanted).then(|| address_in(line)).flatten()
+    })
+}
+
+/// The first socket address in a text, whatever stands around it.
+fn address_in(text: &str) -> Option<SocketAddr> {
+    text.split(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c)))
+        .find_map(|word| word.trim_start_matches(':').parse().ok())
+}
+
+#[test]
+fn the_address_of_a_listener_is_found_in_any_log_format() {
+    let log = "2026-11-24T20:54:20.310Z  INFO fluxlimit::server: listening protocol=\"grpc\" address=127.0.0.1:40001\n\
+               2026-11-24T20:54:20.311Z  INFO fluxlimit::server: listening http=[::1]:40002 ready=false\n";
+    assert_eq!(listener(log, Protocol::Grpc), "127.0.0.1:40001".parse().ok());
+    assert_eq!(listener(log, Protocol::Http), "[::1]:40002".parse().ok());
+    assert_eq!(listener("listening soon", Protocol::Http), None);
+}

@@ -1,0 +1,11 @@
+//! What the integration tests stand on: processes that end with the test, and what runs in them.
+
+mod envoy;
+mod fluxlimit;
+mod http;
+mod process;
+
+pub(crate) use envoy::{Envoy, Site};
+pub(crate) use fluxlimit::{Fluxlimit, RuleDirectory, own_loopback_address};
+pub(crate) use http::{Answer, Client};
+pub(crate) use process::{Process, Signal, eventually};
