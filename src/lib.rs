@@ -16,4 +16,9 @@ pub mod store;
 
 pub mod metrics;
 
+pub mod connections;
+pub mod health;
 pub mod limiter;
+
+pub mod grpc;
+pub mod http;

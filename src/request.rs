@@ -89,6 +89,17 @@ pub enum RequestError {
     BadOverride(#[source] LimitError),
 }
 
+impl RequestError {
+    /// The error with its cause, in one line for the client.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::BadOverride(cause) => format!("{self}: {cause}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl Request {
     /// Checks what no wire format checks: that there is a domain, and a bounded number of descriptors.
     ///

@@ -51,7 +51,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn transcripts(of: &str) -> Vec<(String, Json)> {
+pub(crate) fn transcripts(of: &str) -> Vec<(String, Json)> {
     let mut found: Vec<(String, Json)> = std::fs::read_dir(folder(of))
         .unwrap()
         .map(|entry| {
@@ -65,14 +65,14 @@ fn transcripts(of: &str) -> Vec<(String, Json)> {
 }
 
 /// A limiter as the transcript's settings and rules make it, on a clock of its own.
-struct Replay {
-    limiter: Limiter,
+pub(crate) struct Replay {
+    pub(crate) limiter: Arc<Limiter>,
     metrics: Arc<Metrics>,
-    clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Replay {
-    fn of(transcript: &Json) -> Self {
+    pub(crate) fn of(transcript: &Json) -> Self {
         let setting = |name: &str| transcript["settings"][name].as_str();
         let is_on = |name: &str| setting(name) == Some("true");
         let mut settings = Settings { near_limit_ratio: 0.8, ..Settings::default() };
@@ -109,7 +109,7 @@ impl Replay {
         let clock = Arc::new(ManualClock::default());
         let metrics = Arc::new(Metrics::new(Vec::new()));
         let store = Arc::new(MemoryStore::new(memory::Settings::default(), clock.clone()));
-        let limiter = Limiter::new(store, metrics.clone(), settings);
+        let limiter = Arc::new(Limiter::new(store, metrics.clone(), settings));
         let loaded = load(&sources, &options);
         if loaded.is_ok() {
             limiter.put_rules(Arc::new(RuleSet::compile(&loaded.files)));

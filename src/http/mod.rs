@@ -1,0 +1,102 @@
+//! The HTTP front: health, metrics, the rules in force, and `/json`, which asks as gRPC does.
+//!
+//! Paths and answers are those of the reference where it has them. It is the sibling of `grpc` and, like
+//! it, decides nothing.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::connections::{self, Bounds, Stop};
+use crate::health::Health;
+use crate::limiter::Limiter;
+use crate::metrics::Metrics;
+
+mod answer;
+mod ask;
+mod pages;
+mod question;
+
+/// Probes, a scraper and somebody with curl: far fewer than this.
+const MAX_CONNECTIONS: usize = 1_024;
+
+/// How long requests in flight may take to finish after the stop, in milliseconds; as for gRPC.
+const STOP_MS: u64 = 10_000;
+
+/// How long a client may take to send the head of a request, in milliseconds, and how long an idle
+/// connection is kept.
+const HEAD_MS: u64 = 30_000;
+
+/// Bytes that a connection reads ahead; the head of a request must fit.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// What the pages show.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Answers `/json`, and has the rules for `/rlconfig`.
+    pub limiter: Arc<Limiter>,
+    /// The text of `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// What `/ready` and `/healthcheck` say.
+    pub health: Arc<Health>,
+}
+
+/// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
+/// after ten seconds.
+pub async fn serve(listener: TcpListener, sources: Sources, stop: impl Future<Output = ()>) {
+    let routes = routes(sources);
+    let bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
+    connections::serve(listener, bounds, stop, move |stream, stop| connection(stream, stop, routes.clone()))
+        .await;
+}
+
+/// Every path takes any method and must be exact, as in the reference.
+fn routes(sources: Sources) -> Router {
+    Router::new()
+        .route("/json", any(ask::ask))
+        .route("/healthcheck", any(pages::health_check))
+        .route("/live", any(pages::live))
+        .route("/ready", any(pages::ready))
+        .route("/metrics", any(pages::metrics))
+        .route("/rlconfig", any(pages::rules))
+        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
+        .with_state(sources)
+}
+
+async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HEAD_MS))
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.told() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection failed");
+    }
+}
+
+/// An answer in plain text. Browsers must not take it for anything else: it may quote the request.
+fn text(status: StatusCode, text: impl Into<String>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (status, headers, text.into()).into_response()
+}

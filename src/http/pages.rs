@@ -1,0 +1,39 @@
+//! The pages for probes, scrapers and people.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::{Sources, text};
+
+/// `/healthcheck`: 200 `OK`, or 500 with no body, as the reference says it.
+pub(super) async fn health_check(State(sources): State<Sources>) -> Response {
+    match sources.health.readiness().check() {
+        Ok(()) => text(StatusCode::OK, "OK"),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// `/live`: the process answers. A restart heals nothing that `/ready` reports, so it asks nothing else.
+pub(super) async fn live() -> Response {
+    text(StatusCode::OK, "OK\n")
+}
+
+/// `/ready`: whether this server should get traffic, and if not, why.
+pub(super) async fn ready(State(sources): State<Sources>) -> Response {
+    match sources.health.readiness().check() {
+        Ok(()) => text(StatusCode::OK, "OK\n"),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+/// `/metrics`, in Prometheus's text format.
+pub(super) async fn metrics(State(sources): State<Sources>) -> Response {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], sources.metrics.text()).into_response()
+}
+
+/// `/rlconfig`: the rules in force, one line per limit; empty before the first are loaded.
+pub(super) async fn rules(State(sources): State<Sources>) -> Response {
+    text(StatusCode::OK, sources.limiter.rules().map(|rules| rules.describe()).unwrap_or_default())
+}
