@@ -109,7 +109,10 @@ fn memory_store(criterion: &mut Criterion) {
         rules.question(&request, Modes::default()).settlement
     };
     for count in KEYS {
-        let store = MemoryStore::new(Settings { max_keys: 2 * count.max(1024) }, Arc::new(SystemClock));
+        let store = MemoryStore::new(
+            Settings { max_keys: 2 * count.max(1024), ..Settings::default() },
+            Arc::new(SystemClock),
+        );
         for user in 0..count {
             outcome(store.settle(&settlement(user)));
         }

@@ -1,10 +1,18 @@
 //! Whether this server should get traffic: one state, shown by `/ready`, `/healthcheck` and gRPC health.
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
+
+/// Most errors of a failed load that are told; the log has all.
+const MAX_RULES_ERRORS: usize = 20;
 
 /// The shared state of health. Starts as not ready: no rules, and a store that was never heard of.
 #[derive(Debug)]
-pub struct Health(watch::Sender<Readiness>);
+pub struct Health {
+    readiness: watch::Sender<Readiness>,
+    /// What was wrong with the rules when they were read last; empty if they are in force.
+    rules_errors: Mutex<Vec<String>>,
+}
 
 /// What has to be true before this server gets traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,12 +61,28 @@ impl Health {
     /// A state in which nothing is ready.
     #[must_use]
     pub fn new() -> Self {
-        Self(watch::Sender::new(Readiness::default()))
+        Self { readiness: watch::Sender::new(Readiness::default()), rules_errors: Mutex::default() }
     }
 
     /// Says whether rules are loaded.
     pub fn set_rules_loaded(&self, rules_loaded: bool) {
         self.change(|readiness| readiness.rules_loaded = rules_loaded);
+    }
+
+    /// Says what was wrong with the rules when they were read last: nothing if they are in force now.
+    pub fn set_rules_errors(&self, errors: Vec<String>) {
+        let more = errors.len().saturating_sub(MAX_RULES_ERRORS);
+        let mut errors: Vec<String> = errors.into_iter().take(MAX_RULES_ERRORS).collect();
+        if more > 0 {
+            errors.push(format!("{more} more errors are in the log"));
+        }
+        *self.rules_errors.lock() = errors;
+    }
+
+    /// What was wrong with the rules when they were read last.
+    #[must_use]
+    pub fn rules_errors(&self) -> Vec<String> {
+        self.rules_errors.lock().clone()
     }
 
     /// Says whether the store answers. Setting it back to false is for `ready_follows_store` only.
@@ -74,18 +98,18 @@ impl Health {
     /// The present state.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        *self.0.borrow()
+        *self.readiness.borrow()
     }
 
     /// The present state and every change after it.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Readiness> {
-        self.0.subscribe()
+        self.readiness.subscribe()
     }
 
     /// Wakes watchers only if something is different now.
     fn change(&self, change: impl FnOnce(&mut Readiness)) {
-        self.0.send_if_modified(|readiness| {
+        self.readiness.send_if_modified(|readiness| {
             let before = *readiness;
             change(readiness);
             *readiness != before

@@ -22,3 +22,12 @@ pub mod limiter;
 
 pub mod grpc;
 pub mod http;
+
+pub mod reload;
+pub mod telemetry;
+
+pub mod config;
+
+pub mod server;
+
+pub mod cli;

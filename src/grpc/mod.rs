@@ -61,16 +61,19 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const KEEP_ALIVE_INTERVAL_MS: u64 = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS: u64 = 10_000;
 
+/// The bounds of this listener unless settings say otherwise.
+pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
+
 /// Serves gRPC on `listener` until `stop`, then sends GOAWAY on every connection, finishes what is in
-/// flight, and returns; at the latest after ten seconds.
+/// flight, and returns; at the latest after `bounds.stop_ms`.
 pub async fn serve(
     listener: TcpListener,
     limiter: Arc<Limiter>,
     health: Arc<Health>,
+    bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) {
     let service = Arc::new(Service::new(limiter, health));
-    let bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
     connections::serve(listener, bounds, stop, move |stream, stop| {
         connection(stream, stop, Calls::new(service.clone()))
     })

@@ -51,11 +51,13 @@ pub struct Sources {
     pub health: Arc<Health>,
 }
 
+/// The bounds of this listener unless settings say otherwise.
+pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
+
 /// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
-/// after ten seconds.
-pub async fn serve(listener: TcpListener, sources: Sources, stop: impl Future<Output = ()>) {
+/// after `bounds.stop_ms`.
+pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop: impl Future<Output = ()>) {
     let routes = routes(sources);
-    let bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
     connections::serve(listener, bounds, stop, move |stream, stop| connection(stream, stop, routes.clone()))
         .await;
 }

@@ -19,12 +19,18 @@ pub(super) async fn live() -> Response {
     text(StatusCode::OK, "OK\n")
 }
 
-/// `/ready`: whether this server should get traffic, and if not, why.
+/// `/ready`: whether this server should get traffic, and if not, why. What is wrong with the rules that were
+/// read last follows either way: the server goes on with the last good ones.
 pub(super) async fn ready(State(sources): State<Sources>) -> Response {
-    match sources.health.readiness().check() {
-        Ok(()) => text(StatusCode::OK, "OK\n"),
-        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    let (status, mut page) = match sources.health.readiness().check() {
+        Ok(()) => (StatusCode::OK, "OK\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    };
+    for error in sources.health.rules_errors() {
+        page.push_str(&error);
+        page.push('\n');
     }
+    text(status, page)
 }
 
 /// `/metrics`, in Prometheus's text format.

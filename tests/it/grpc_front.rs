@@ -102,9 +102,15 @@ impl Front {
         let address = listener.local_addr().unwrap();
         let ((limiter, store), health) = (limiter(), Arc::new(Health::new()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(fluxlimit::grpc::serve(listener, limiter, health.clone(), async {
-            drop(stopped.await);
-        }));
+        let served = tokio::spawn(fluxlimit::grpc::serve(
+            listener,
+            limiter,
+            health.clone(),
+            fluxlimit::grpc::DEFAULT_BOUNDS,
+            async {
+                drop(stopped.await);
+            },
+        ));
         Self { address, store, health, stop: Some(stop), served }
     }
 

@@ -40,7 +40,10 @@ impl Front {
         let sources =
             Sources { limiter, metrics: Arc::new(Metrics::new(Vec::new())), health: health.clone() };
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(fluxlimit::http::serve(listener, sources, async { drop(stopped.await) }));
+        let served =
+            tokio::spawn(fluxlimit::http::serve(listener, sources, fluxlimit::http::DEFAULT_BOUNDS, async {
+                drop(stopped.await);
+            }));
         Self { address, health, stop, served }
     }
 

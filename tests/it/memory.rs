@@ -15,7 +15,7 @@ use crate::steps::{START_MS, limit};
 /// A store of at most `max_keys` and the clock that it runs on.
 fn store(max_keys: usize) -> (MemoryStore, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_ms(START_MS)));
-    (MemoryStore::new(Settings { max_keys }, clock.clone()), clock)
+    (MemoryStore::new(Settings { max_keys, ..Settings::default() }, clock.clone()), clock)
 }
 
 fn per_hour(algorithm: Algorithm, count: u32) -> Limit {

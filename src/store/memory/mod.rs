@@ -33,11 +33,13 @@ const MIN_KEYS_PER_SHARD: usize = 1024;
 pub struct Settings {
     /// The most keys that are kept; at least 1. At about 150 bytes a key the default needs 150 MB.
     pub max_keys: usize,
+    /// How often all keys are swept, in milliseconds; a part of them at a time.
+    pub sweep_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_keys: 1_000_000 }
+        Self { max_keys: 1_000_000, sweep_ms: 30_000 }
     }
 }
 

@@ -1,0 +1,142 @@
+//! Settings: from a file, the environment and the command line, in that order, to what the parts need.
+//!
+//! Every source is read with the same functions, so a setting means the same in all of them, and all
+//! mistakes of all sources are told at once. This is the only module that reads the environment.
+
+mod setting;
+mod source;
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::connections::Bounds;
+use crate::store::memory;
+use crate::yaml::Problem;
+use crate::{grpc, http, limiter, reload, telemetry};
+
+/// Where gRPC is served unless settings say otherwise; the reference's port.
+const DEFAULT_GRPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081);
+
+/// Where HTTP is served unless settings say otherwise; the reference's port.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+
+/// How long a server that stops still answers, in milliseconds, so that Envoy's health checks find out and
+/// Kubernetes takes it out of the endpoints before it closes its connections.
+const DEFAULT_DRAIN_DELAY_MS: u64 = 5000;
+
+/// The reference's `NEAR_LIMIT_RATIO`.
+const DEFAULT_NEAR_LIMIT_RATIO: f32 = 0.8;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Which rules are loaded, and when again.
+    pub reload: reload::Settings,
+    /// Where gRPC is served.
+    pub grpc: SocketAddr,
+    /// Where HTTP is served.
+    pub http: SocketAddr,
+    /// Bounds of the gRPC listener.
+    pub grpc_bounds: Bounds,
+    /// Bounds of the HTTP listener.
+    pub http_bounds: Bounds,
+    /// Where states are kept.
+    pub store: StoreKind,
+    /// Settings of the memory store.
+    pub memory: memory::Settings,
+    /// How requests are answered.
+    pub limiter: limiter::Settings,
+    /// Milliseconds between saying `NOT_SERVING` and closing connections.
+    pub drain_delay_ms: u64,
+    /// Threads that serve; `None` is one per processor.
+    pub worker_threads: Option<usize>,
+    /// What is logged, and how.
+    pub telemetry: telemetry::Settings,
+    /// The directory that relative rule paths of the present source start from.
+    relative_to: PathBuf,
+}
+
+/// Where states are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the memory of this process.
+    Memory,
+}
+
+/// What the command line says; it overrides all else.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// The settings file.
+    pub config: Option<PathBuf>,
+    /// Rule files and directories.
+    pub rules: Vec<PathBuf>,
+    /// The store.
+    pub store: Option<String>,
+    /// Where gRPC is served.
+    pub grpc: Option<String>,
+    /// Where HTTP is served.
+    pub http: Option<String>,
+}
+
+/// The settings cannot be used: everything that is wrong with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            reload: reload::Settings::default(),
+            grpc: DEFAULT_GRPC,
+            http: DEFAULT_HTTP,
+            grpc_bounds: grpc::DEFAULT_BOUNDS,
+            http_bounds: http::DEFAULT_BOUNDS,
+            store: StoreKind::Memory,
+            memory: memory::Settings::default(),
+            limiter: limiter::Settings {
+                near_limit_ratio: DEFAULT_NEAR_LIMIT_RATIO,
+                ..limiter::Settings::default()
+            },
+            drain_delay_ms: DEFAULT_DRAIN_DELAY_MS,
+            worker_threads: None,
+            telemetry: telemetry::Settings::default(),
+            relative_to: PathBuf::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The settings of this process: those of `flags` over its environment over the settings file.
+    ///
+    /// # Errors
+    /// All mistakes of all three.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::load_with(flags, std::env::vars_os())
+    }
+
+    /// The same with an environment that is given.
+    ///
+    /// # Errors
+    /// All mistakes of flags, environment and file.
+    pub fn load_with(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        source::load(flags, environment)
+    }
+}
+
+#[cfg(test)]
+mod tests;

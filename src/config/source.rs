@@ -1,0 +1,179 @@
+//! The sources of settings, one after the other.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::setting::{SETTINGS, Setting};
+use super::{Config, ConfigError, Flags};
+use crate::yaml::{self, Decoder, Fields, Kind, Message, Node, Position, Problem, Problems, Scalar, quoted};
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "FLUXLIMIT_";
+
+/// The variable that names the settings file.
+const CONFIG_VARIABLE: &str = "FLUXLIMIT_CONFIG";
+
+pub(super) fn load(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    let mut problems = Vec::new();
+    let mut variables = variables(environment, &mut problems);
+    let named = variables.remove(CONFIG_VARIABLE);
+    if named.as_deref() == Some("") {
+        problems.push(empty_variable(CONFIG_VARIABLE));
+    }
+    let named = named.filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = flags.config.clone().or(named) {
+        read_file(&path, &mut config, &mut problems);
+    }
+    config.relative_to = PathBuf::new();
+    read_variables(&variables, &mut config, &mut problems);
+    read_flags(flags, &mut config, &mut problems);
+    if config.reload.paths.is_empty() && problems.is_empty() {
+        let message = Message::new("no rules are given")
+            .expected("`--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file");
+        problems.push(Problem::of_file("settings", message));
+    }
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+}
+
+fn read_file(path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
+    let name = path.display().to_string();
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = Message::new(format!("cannot read the settings: {error}"));
+            problems.push(Problem::of_file(name, message));
+            return;
+        }
+    };
+    config.relative_to = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let decoded = yaml::decode(&name, &text, |fields| read_fields(fields, config));
+    // A key that stands twice is a mistake here, so warnings count as well.
+    problems.extend(decoded.problems);
+}
+
+/// Reads every setting of a file; one whose path has two names stands in a map of the first name.
+fn read_fields(fields: &mut Fields<'_, '_>, config: &mut Config) {
+    let mut done: Vec<&str> = Vec::new();
+    for setting in &SETTINGS {
+        let Some((group, _)) = setting.path.split_once('.') else {
+            fields.field(setting.path, |value| {
+                (setting.read)(value, config);
+                Some(())
+            });
+            continue;
+        };
+        if done.contains(&group) {
+            continue;
+        }
+        done.push(group);
+        fields.map(group, |fields| {
+            for (name, setting) in members(group) {
+                fields.field(name, |value| {
+                    (setting.read)(value, config);
+                    Some(())
+                });
+            }
+        });
+    }
+}
+
+fn members(group: &str) -> impl Iterator<Item = (&'static str, &'static Setting)> + use<'_> {
+    SETTINGS.iter().filter_map(move |setting| {
+        let (of, name) = setting.path.split_once('.')?;
+        (of == group).then_some((name, setting))
+    })
+}
+
+/// The variables of ours, sorted by name.
+fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in environment {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        match value.into_string() {
+            Ok(value) => {
+                variables.insert(name.to_owned(), value);
+            }
+            Err(_) => problems.push(Problem::of_file(name, Message::new("the value is not UTF-8"))),
+        }
+    }
+    variables
+}
+
+fn read_variables(variables: &BTreeMap<String, String>, config: &mut Config, problems: &mut Vec<Problem>) {
+    let known: Vec<(String, &Setting)> =
+        SETTINGS.iter().map(|setting| (setting.variable(), setting)).collect();
+    for (name, value) in variables {
+        let Some((_, setting)) = known.iter().find(|(variable, _)| variable == name) else {
+            let names = known.iter().map(|(variable, _)| variable.as_str()).chain([CONFIG_VARIABLE]);
+            let message = Message::new(format!("unknown variable {}", quoted(name)));
+            problems.push(Problem::of_file(name.as_str(), message.did_you_mean(yaml::nearest(name, names))));
+            continue;
+        };
+        if value.is_empty() {
+            problems.push(empty_variable(name));
+            continue;
+        }
+        let node =
+            if setting.path == "rules" { list(value.split(':').map(text)) } else { scalar(value, true) };
+        read_value(name, setting, &node, config, problems);
+    }
+}
+
+fn read_flags(flags: &Flags, config: &mut Config, problems: &mut Vec<Problem>) {
+    let given = [("store", &flags.store), ("grpc", &flags.grpc), ("http", &flags.http)];
+    for (path, value) in given {
+        if let Some(value) = value {
+            read_flag(path, &text(value), config, problems);
+        }
+    }
+    if !flags.rules.is_empty() {
+        let paths = flags.rules.iter().map(|path| text(&path.to_string_lossy()));
+        read_flag("rules", &list(paths), config, problems);
+    }
+}
+
+fn read_flag(path: &'static str, node: &Node, config: &mut Config, problems: &mut Vec<Problem>) {
+    let setting = SETTINGS.iter().find(|setting| setting.path == path).expect("flags are settings");
+    read_value(&format!("--{path}"), setting, node, config, problems);
+}
+
+fn read_value(
+    source: &str,
+    setting: &Setting,
+    node: &Node,
+    config: &mut Config,
+    problems: &mut Vec<Problem>,
+) {
+    let mut decoder = Decoder::new(Problems::new(source));
+    (setting.read)(&mut decoder.value(node), config);
+    // There is no line and no path to tell: the source is the place.
+    let found = decoder.finish().into_iter();
+    problems.extend(found.map(|problem| Problem { position: None, path: String::new(), ..problem }));
+}
+
+fn empty_variable(name: &str) -> Problem {
+    let message = Message::new("the variable is empty").expected("a value, or no such variable");
+    Problem::of_file(name, message)
+}
+
+fn text(text: &str) -> Node {
+    scalar(text, false)
+}
+
+fn scalar(text: &str, plain: bool) -> Node {
+    let scalar = Scalar { text: Arc::from(text), plain, tag: None };
+    Node { position: Position::START, kind: Kind::Scalar(scalar) }
+}
+
+fn list(items: impl Iterator<Item = Node>) -> Node {
+    Node { position: Position::START, kind: Kind::List(items.collect()) }
+}

@@ -1,0 +1,126 @@
+//! Every kind of mistake, and which source counts.
+
+use std::io::Write;
+
+use super::setting::SETTINGS;
+use super::*;
+use crate::engine::HeaderStyle;
+
+fn flags() -> Flags {
+    Flags { rules: vec!["rules".into()], ..Flags::default() }
+}
+
+fn load(flags: &Flags, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    Config::load_with(flags, environment)
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn with_file(file: &tempfile::NamedTempFile) -> Flags {
+    Flags { config: Some(file.path().into()), ..flags() }
+}
+
+/// The message, with `FILE` for the name of the settings file.
+fn mistakes(text: &str, environment: &[(&str, &str)], flags: Flags) -> String {
+    let file = file(text);
+    let error = load(&Flags { config: Some(file.path().into()), ..flags }, environment).unwrap_err();
+    error.to_string().replace(&file.path().display().to_string(), "FILE")
+}
+
+#[test]
+fn the_file_that_explains_every_setting_holds_exactly_the_defaults() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/fluxlimit.yaml");
+    let explained = load(&Flags { config: Some(path.into()), ..flags() }, &[]).unwrap();
+    assert_eq!(explained, load(&flags(), &[]).unwrap());
+    let text = std::fs::read_to_string(path).unwrap();
+    for setting in &SETTINGS {
+        let name = setting.path.rsplit('.').next().unwrap();
+        let line = text.lines().map(str::trim_start).find(|line| line.starts_with(&format!("{name}:")));
+        assert!(line.is_some(), "`{}` is not explained", setting.path);
+    }
+}
+
+#[test]
+fn flags_count_before_the_environment_and_that_before_the_file() {
+    let file = file("grpc: 127.0.0.1:1\nhttp: 127.0.0.1:1\ndrain_delay_ms: 1\nrules: [a.yaml]\n");
+    let environment = [("FLUXLIMIT_GRPC", "127.0.0.1:2"), ("FLUXLIMIT_HTTP", "127.0.0.1:2")];
+    let flags = Flags { grpc: Some("127.0.0.1:3".to_owned()), rules: Vec::new(), ..with_file(&file) };
+    let config = load(&flags, &environment).unwrap();
+    assert_eq!((config.grpc.port(), config.http.port(), config.drain_delay_ms), (3, 2, 1));
+    assert_eq!(config.reload.paths, [file.path().parent().unwrap().join("a.yaml")]);
+}
+
+#[test]
+fn every_setting_can_be_given_in_the_environment() {
+    let config = load(
+        &Flags::default(),
+        &[
+            ("FLUXLIMIT_RULES", "a.yaml:/etc/rules"),
+            ("FLUXLIMIT_MEMORY__MAX_KEYS", "5"),
+            ("FLUXLIMIT_RESPONSE_HEADERS", "both"),
+            ("FLUXLIMIT_GLOBAL_SHADOW_MODE", "true"),
+            ("FLUXLIMIT_NEAR_LIMIT_RATIO", "0.5"),
+            ("FLUXLIMIT_DEFAULTS__ALGORITHM", "sliding_window"),
+            ("HOME", "/root"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.reload.paths, [PathBuf::from("a.yaml"), PathBuf::from("/etc/rules")]);
+    assert_eq!(config.memory.max_keys, 5);
+    assert_eq!(config.limiter.answer.headers, HeaderStyle::Both);
+    assert!(config.limiter.modes.global_shadow);
+    assert!((config.limiter.near_limit_ratio - 0.5).abs() < f32::EPSILON);
+    assert_eq!(config.reload.options.defaults.algorithm, Some(crate::limit::Algorithm::SlidingWindow));
+}
+
+#[test]
+fn the_settings_file_may_be_named_by_the_environment() {
+    let file = file("drain_delay_ms: 7");
+    let config = load(&flags(), &[("FLUXLIMIT_CONFIG", file.path().to_str().unwrap())]).unwrap();
+    assert_eq!(config.drain_delay_ms, 7);
+}
+
+#[test]
+fn all_mistakes_of_all_sources_are_told_at_once() {
+    let text = "drain_delay_ms: soon\nmemory:\n  max_kyes: 5\nresponse_headers: all\nnear_limit_ratio: 2\n";
+    let environment = [
+        ("FLUXLIMIT_DRAIN_DELAY", "5"),
+        ("FLUXLIMIT_HTTP", "localhost"),
+        ("FLUXLIMIT_GRPC", ""),
+        ("FLUXLIMIT_MEMORY__MAX_KEYS", "0"),
+    ];
+    let flags = Flags { store: Some("redis://user:secret@host".to_owned()), ..flags() };
+    let expected = "\
+FILE:1:17: drain_delay_ms: wrong type: found the text `soon`; expected a whole number from 0 to 3600000
+FILE:3:3: memory.max_kyes: unknown key `max_kyes`; expected `max_keys` or `sweep_ms`
+  hint: did you mean `max_keys`?
+FILE:4:19: response_headers: unknown name `all`; expected `off`, `reference`, `ietf` or `both`
+FILE:5:19: near_limit_ratio: the ratio `2` is out of range; expected a number from 0 to 1
+FLUXLIMIT_DRAIN_DELAY: unknown variable `FLUXLIMIT_DRAIN_DELAY`
+  hint: did you mean `FLUXLIMIT_DRAIN_DELAY_MS`?
+FLUXLIMIT_GRPC: the variable is empty; expected a value, or no such variable
+FLUXLIMIT_HTTP: `localhost` is no address to listen on; expected ADDRESS:PORT such as `0.0.0.0:8081` or `[::]:8081`
+FLUXLIMIT_MEMORY__MAX_KEYS: `0` is out of range; expected a whole number from 1 to 4294967296
+--store: this build has no Redis store, only `memory`; expected `memory`";
+    assert_eq!(mistakes(text, &environment, flags), expected);
+}
+
+#[test]
+fn a_server_without_rules_is_told_how_to_get_some() {
+    assert_eq!(
+        load(&Flags::default(), &[]).unwrap_err().to_string(),
+        "settings: no rules are given; expected `--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file"
+    );
+}
+
+#[test]
+fn a_settings_file_that_is_not_there_is_an_error_and_not_the_defaults() {
+    let flags = Flags { config: Some("/nowhere/fluxlimit.yaml".into()), ..flags() };
+    let error = load(&flags, &[]).unwrap_err().to_string();
+    assert!(error.starts_with("/nowhere/fluxlimit.yaml: cannot read the settings: "), "{error}");
+}

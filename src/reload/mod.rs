@@ -1,0 +1,118 @@
+//! The rules in force: loaded at the start, and again whenever their files change.
+//!
+//! A bad edit changes nothing: the last good rules stay, and the log, a metric and the status say so.
+
+mod changes;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::health::Health;
+use crate::limiter::Limiter;
+use crate::metrics::Metrics;
+use crate::rules::RuleSet;
+use crate::rules::load::{LoadOptions, Source, load};
+use crate::rules::source::read_paths;
+use crate::yaml::{Problem, Severity};
+
+/// Which rules are loaded, and when again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Rule files, and directories of rule files.
+    pub paths: Vec<PathBuf>,
+    /// How they are read.
+    pub options: LoadOptions,
+    /// How long files have to be left alone before they are read, in milliseconds: an editor or a
+    /// `ConfigMap` update changes several things in a row.
+    pub debounce_ms: u64,
+    /// How often files are read even if nothing was said to have changed, in milliseconds: not every file
+    /// system tells of changes.
+    pub poll_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { paths: Vec::new(), options: LoadOptions::default(), debounce_ms: 100, poll_ms: 10_000 }
+    }
+}
+
+/// Loads rules into a limiter.
+#[derive(Debug)]
+pub struct Reloader {
+    settings: Settings,
+    limiter: Arc<Limiter>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    /// What was read last, good or bad: the same again is not news.
+    seen: Mutex<Option<(Vec<Source>, Vec<Problem>)>>,
+}
+
+impl Reloader {
+    /// Loads by `settings`; nothing is loaded yet.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        limiter: Arc<Limiter>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Self {
+        Self { settings, limiter, metrics, health, seen: Mutex::new(None) }
+    }
+
+    /// Reads the files and puts their rules in force if they are good and new. Waits for the disk.
+    pub fn load(&self) {
+        // Held while loading, so that two loads never overtake each other.
+        let mut seen = self.seen.lock();
+        let mut found = read_paths(&self.settings.paths);
+        if seen
+            .as_ref()
+            .is_some_and(|(sources, problems)| *sources == found.sources && *problems == found.problems)
+        {
+            return;
+        }
+        *seen = Some((found.sources.clone(), found.problems.clone()));
+        if self.settings.options.strict {
+            for problem in &mut found.problems {
+                problem.severity = Severity::Error;
+            }
+        }
+        let loaded = load(&found.sources, &self.settings.options);
+        let problems: Vec<Problem> = found.problems.into_iter().chain(loaded.problems).collect();
+        let is_ok = !problems.iter().any(Problem::is_error);
+        self.metrics.loaded(is_ok);
+        problems.iter().for_each(report);
+        if is_ok {
+            self.put(RuleSet::compile(&loaded.files));
+        } else if self.limiter.rules().is_some() {
+            tracing::error!("the rules have errors; the last good rules stay in force");
+        } else {
+            tracing::error!("the rules have errors; no request can be answered until they are mended");
+        }
+        let errors = problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string);
+        self.health.set_rules_errors(errors.collect());
+    }
+
+    fn put(&self, rules: RuleSet) {
+        if let Some(old) = self.limiter.rules() {
+            for fresh in changes::started_fresh(&old, &rules) {
+                tracing::info!(rule = fresh, "this limit starts fresh: its algorithm or period changed");
+            }
+        }
+        let (domains, limits) = (rules.domains().count(), rules.limits().len());
+        self.limiter.put_rules(Arc::new(rules));
+        self.health.set_rules_loaded(true);
+        tracing::info!(domains, limits, "rules in force");
+    }
+}
+
+/// One line of the log per problem.
+fn report(problem: &Problem) {
+    let line = problem.to_string().replace("\n  hint: ", "; hint: ");
+    match problem.severity {
+        Severity::Error => tracing::error!("{line}"),
+        Severity::Warning => tracing::warn!("{line}"),
+    }
+}

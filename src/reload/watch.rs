@@ -1,0 +1,108 @@
+//! Notices when rule files change.
+//!
+//! Directories are watched, not files: Kubernetes swaps the symbolic link `..data` of a `ConfigMap`, editors
+//! rename a new file over the old one, and neither is an event of the file itself.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use super::Reloader;
+
+/// How many debounce times a stream of changes may put off a load: a file that is written all the time is
+/// read all the same.
+const MAX_PUT_OFF: u32 = 10;
+
+impl Reloader {
+    /// Loads again whenever a file changes or `asked` is notified, until `stop`.
+    pub async fn watch(self: Arc<Self>, asked: Arc<Notify>, stop: impl Future<Output = ()>) {
+        let changed = Arc::new(Notify::new());
+        let mut watcher = watcher(&changed);
+        let mut directories = BTreeSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            // Before reading, so that no change after it goes unnoticed; and anew each time, since
+            // directories may have been replaced or made.
+            if let Some(watcher) = &mut watcher {
+                watch_directories(watcher, &self.settings.paths, &mut directories);
+            }
+            let reloader = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || reloader.load()).await {
+                tracing::error!(%error, "loading the rules failed");
+            }
+            tokio::select! {
+                () = &mut stop => return,
+                () = asked.notified() => tracing::info!("the rules are read again, as asked"),
+                () = changed.notified() => self.settle_down(&changed).await,
+                () = tokio::time::sleep(Duration::from_millis(self.settings.poll_ms)) => {}
+            }
+        }
+    }
+
+    /// Waits until nothing has changed for a while, within bounds.
+    async fn settle_down(&self, changed: &Notify) {
+        let debounce = Duration::from_millis(self.settings.debounce_ms);
+        let settled = async { while tokio::time::timeout(debounce, changed.notified()).await.is_ok() {} };
+        // Running into the bound only means that the files are still changing.
+        let _ = tokio::time::timeout(debounce * MAX_PUT_OFF, settled).await;
+    }
+}
+
+fn watcher(changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
+    let changed = changed.clone();
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading is an event as well, and we read. An error may mean that events were lost.
+        if event.map_or(true, |event| is_change(event.kind)) {
+            changed.notify_one();
+        }
+    });
+    watcher
+        .inspect_err(|error| tracing::warn!(%error, "cannot watch the rule files; they are only polled"))
+        .ok()
+}
+
+const fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) => false,
+        _ => true,
+    }
+}
+
+/// Watches the directories of the paths anew. What cannot be watched is polled.
+fn watch_directories(watcher: &mut RecommendedWatcher, paths: &[PathBuf], present: &mut BTreeSet<PathBuf>) {
+    for directory in std::mem::take(present) {
+        // A directory that is gone has taken its watch along.
+        let _ = watcher.unwatch(&directory);
+    }
+    for directory in paths.iter().flat_map(|path| directories_of(path)) {
+        if present.contains(&directory) {
+            continue;
+        }
+        match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                present.insert(directory);
+            }
+            Err(error) => {
+                tracing::debug!(%error, directory = %directory.display(), "cannot watch this directory");
+            }
+        }
+    }
+}
+
+/// The directory itself and the one it stands in, where it may be replaced.
+fn directories_of(path: &Path) -> Vec<PathBuf> {
+    let parent = path.parent().map(|parent| {
+        // The parent of a bare name is the current directory.
+        if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() }
+    });
+    let own = path.is_dir().then(|| path.to_path_buf());
+    parent.into_iter().chain(own).collect()
+}

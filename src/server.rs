@@ -1,0 +1,199 @@
+//! The running server: its parts put together, and the order of a start and a stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+
+use crate::config::{Config, StoreKind};
+use crate::grpc;
+use crate::health::Health;
+use crate::http;
+use crate::limiter::Limiter;
+use crate::metrics::{Gauge, Metrics};
+use crate::reload::Reloader;
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::time::SystemClock;
+
+/// A server that listens but does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {protocol}")]
+pub struct BindError {
+    protocol: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// What tells a running server what to do; the operating system's signals, or a test.
+#[derive(Debug)]
+pub struct Orders<Stop, StopNow> {
+    /// Ready when the server should drain and stop.
+    pub stop: Stop,
+    /// Ready when it should stop without waiting for anything.
+    pub stop_now: StopNow,
+    /// Notified when the rules should be read again.
+    pub reload: Arc<Notify>,
+}
+
+/// The parts that answer.
+struct Parts {
+    limiter: Arc<Limiter>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    store: Arc<MemoryStore>,
+}
+
+impl Server {
+    /// Listens where `config` says; port 0 is any free port.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on.
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        let grpc = listen("grpc", config.grpc).await?;
+        let http = listen("http", config.http).await?;
+        Ok(Self { config, grpc, http })
+    }
+
+    /// Loads the rules, answers until it is told to stop, drains and returns.
+    pub async fn run(self, orders: Orders<impl Future<Output = ()>, impl Future<Output = ()>>) {
+        let Self { config, grpc, http } = self;
+        let Orders { stop, stop_now, reload } = orders;
+        let parts = Parts::new(&config);
+        let reloader = Arc::new(Reloader::new(
+            config.reload.clone(),
+            parts.limiter.clone(),
+            parts.metrics.clone(),
+            parts.health.clone(),
+        ));
+        // Before the first request: a server that listens without rules answers errors.
+        let first = reloader.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || first.load()).await {
+            tracing::error!(%error, "loading the rules failed");
+        }
+        parts.health.set_store_answered(parts.store.ping().await.is_ok());
+        announce(&grpc, &http);
+
+        let serving = serve(&config, &parts, grpc, http, stop);
+        let background = async {
+            tokio::join!(
+                reloader.watch(reload, std::future::pending()),
+                sweep(&parts.store, config.memory.sweep_ms)
+            );
+        };
+        tokio::select! {
+            () = serving => tracing::info!("stopped"),
+            () = stop_now => tracing::warn!("stopped at once, as told"),
+            () = background => {}
+        }
+    }
+}
+
+impl Parts {
+    fn new(config: &Config) -> Self {
+        let StoreKind::Memory = config.store;
+        let store = Arc::new(MemoryStore::new(config.memory, Arc::new(SystemClock)));
+        let metrics = Arc::new(Metrics::new(gauges(&store)));
+        let limiter = Arc::new(Limiter::new(store.clone(), metrics.clone(), config.limiter.clone()));
+        Self { limiter, metrics, health: Arc::new(Health::new()), store }
+    }
+}
+
+/// Serves both fronts until `stop` and through the drain. `/ready` goes on answering until gRPC has ended.
+async fn serve(
+    config: &Config,
+    parts: &Parts,
+    grpc: TcpListener,
+    http: TcpListener,
+    stop: impl Future<Output = ()>,
+) {
+    let (close_grpc, grpc_closed) = watch::channel(false);
+    let (close_http, http_closed) = watch::channel(false);
+    let sources = http::Sources {
+        limiter: parts.limiter.clone(),
+        metrics: parts.metrics.clone(),
+        health: parts.health.clone(),
+    };
+    let mut http = pin!(http::serve(http, sources, config.http_bounds, told(http_closed)));
+    let grpc = async {
+        let (limiter, health) = (parts.limiter.clone(), parts.health.clone());
+        let serving = grpc::serve(grpc, limiter, health, config.grpc_bounds, told(grpc_closed));
+        let draining = async {
+            stop.await;
+            parts.health.drain();
+            let drain_delay_ms = config.drain_delay_ms;
+            tracing::info!(drain_delay_ms, "stopping: no longer ready, still answering");
+            tokio::time::sleep(Duration::from_millis(drain_delay_ms)).await;
+            tracing::info!("closing connections");
+            close_grpc.send_replace(true);
+        };
+        tokio::join!(serving, draining);
+        close_http.send_replace(true);
+    };
+    let mut grpc = pin!(grpc);
+    tokio::select! {
+        () = &mut grpc => http.await,
+        // It ends only when told, and it is told only after gRPC has ended.
+        () = &mut http => grpc.await,
+    }
+}
+
+/// Sweeps shard by shard, so that all keys are swept once in `sweep_ms`.
+async fn sweep(store: &MemoryStore, sweep_ms: u64) {
+    let shards = u64::try_from(store.shards()).unwrap_or(1).max(1);
+    let mut pause = tokio::time::interval(Duration::from_millis((sweep_ms / shards).max(1)));
+    // After a pause of the machine there is nothing to catch up with.
+    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        store.sweep_next();
+    }
+}
+
+fn gauges(store: &Arc<MemoryStore>) -> Vec<Gauge> {
+    let (keys, max_keys) = (store.clone(), store.clone());
+    vec![
+        Gauge {
+            name: "fluxlimit.memory.keys",
+            description: "Keys that the memory store keeps",
+            read: Box::new(move || keys.len() as u64),
+        },
+        Gauge {
+            name: "fluxlimit.memory.max_keys",
+            description: "Keys that the memory store keeps at most",
+            read: Box::new(move || max_keys.max_keys() as u64),
+        },
+    ]
+}
+
+async fn told(mut told: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the server with it.
+    let _ = told.wait_for(|told| *told).await;
+}
+
+async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { protocol, address, source })
+}
+
+/// One line per listener, with the port that was chosen.
+fn announce(grpc: &TcpListener, http: &TcpListener) {
+    for (protocol, listener) in [("grpc", grpc), ("http", http)] {
+        match listener.local_addr() {
+            Ok(address) => tracing::info!("listening {protocol}={address}"),
+            Err(error) => tracing::error!(%error, "listening {protocol} at an unknown address"),
+        }
+    }
+}

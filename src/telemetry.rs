@@ -1,0 +1,110 @@
+//! What the server says of itself: log lines on standard error.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt::layer};
+
+use crate::yaml::{Message, either, nearest, quoted};
+
+/// How the log is written.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settings {
+    /// Which lines are written.
+    pub filter: Filter,
+    /// What a line looks like.
+    pub format: Format,
+}
+
+/// What a log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people: time, level, module, message and fields.
+    #[default]
+    Text,
+    /// For log collectors: one JSON object a line.
+    Json,
+}
+
+/// Which log lines are written: a level, or levels by module, such as `info,fluxlimit::grpc=debug`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter(Targets);
+
+/// The names of the levels, from nothing to everything.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Default for Filter {
+    /// `info`: starts, stops, loads, and what an operator should look at; nothing per request.
+    fn default() -> Self {
+        Self(Targets::new().with_default(LevelFilter::INFO))
+    }
+}
+
+impl Filter {
+    /// The filter that `text` describes.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Message> {
+        for part in text.split(',') {
+            // A word alone could name a module, but a level is what people mean.
+            let level = part.rsplit('=').next().unwrap_or(part);
+            if !LEVELS.contains(&level) {
+                let message = Message::new(format!("unknown log level {}", quoted(level)));
+                return Err(message.expected(either(LEVELS)).did_you_mean(nearest(level, LEVELS)));
+            }
+        }
+        let targets = Targets::from_str(text).map_err(|_| {
+            Message::new(format!("{} is not a log filter", quoted(text)))
+                .expected("a level, or levels by module such as `info,fluxlimit::grpc=debug`")
+        })?;
+        Ok(Self(targets))
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Writes log lines to standard error from now on. Does nothing if something else does so already.
+pub fn start(settings: &Settings) {
+    let filter = settings.filter.0.clone();
+    let written = match settings.format {
+        Format::Json => layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+        // Colours stay on only where they show; the layer itself respects `NO_COLOR`.
+        Format::Text if io::stderr().is_terminal() => layer().with_writer(io::stderr).boxed(),
+        Format::Text => layer().with_writer(io::stderr).with_ansi(false).boxed(),
+    };
+    let started = tracing_subscriber::registry().with(written.with_filter(filter)).try_init();
+    if let Err(error) = started {
+        tracing::debug!(%error, "the log goes where it went before");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_by_module() {
+        for text in ["info", "off", "warn,fluxlimit=debug", "info,fluxlimit::grpc=trace,h2=off"] {
+            assert!(Filter::parse(text).is_ok(), "{text}");
+        }
+        assert_eq!(Filter::parse("info"), Ok(Filter::default()));
+    }
+
+    #[test]
+    fn a_wrong_level_is_answered_with_the_one_that_was_meant() {
+        let message = Filter::parse("fluxlimit=debgu").unwrap_err().to_string();
+        assert!(message.starts_with("unknown log level `debgu`"), "{message}");
+        assert!(message.ends_with("hint: did you mean `debug`?"), "{message}");
+        assert!(Filter::parse("").is_err());
+    }
+}
