@@ -114,6 +114,14 @@ proptest! {
         prop_assert!(verdict.remaining <= limit.capacity());
         let above = limit.capacity().cast_signed() + 1;
         prop_assert!(!key.peek(&limit, 0, above).allowed, "more than full was given back");
+        match key.stored {
+            Some(State::TokenBucket(bucket)) => {
+                let full = limit.capacity() * limit.period_ticks();
+                prop_assert!(bucket.level <= full.cast_signed());
+            }
+            Some(State::LeakyBucket(bucket)) => prop_assert!(bucket.water >= 0),
+            _ => {}
+        }
     }
 
     #[test]
