@@ -4,7 +4,7 @@
 //! ([`State::allows`], [`State::remaining`], [`State::wait_ms`], [`State::reset_ms`]) and booked on
 //! ([`State::book`]). [`step`] does all of it for one charge alone.
 //!
-//! To add an algorithm: a variant of [`Algorithm`] and of [`State`], a file with its [`Meter`], and an arm
+//! To add an algorithm: a variant of [`Algorithm`] and of [`State`], a file with its `Meter`, and an arm
 //! in `with_meter!` and in [`State::at`].
 
 mod fixed_window;
