@@ -227,7 +227,8 @@ mod tests {
         ];
         check(&limit(SPEC), &rows);
         // Not to a whole hit, but to full.
-        check(&limit(SPEC), &[(0, 1, YES, 9, 0, 100), (50, -1, YES, 10, 0, 0)]);
+        let stored = check(&limit(SPEC), &[(0, 1, YES, 9, 0, 100), (50, -1, YES, 10, 0, 0)]);
+        assert_eq!(stored, bucket(10_000, 50));
     }
 
     #[test]

@@ -68,6 +68,8 @@ mod tests {
             ("a*bc*cd", "abcd", false),
             ("a*bc*cd", "abccd", true),
             ("a**c", "ac", true),
+            ("*ab*ba*", "aba", false),
+            ("*ab*ba*", "abba", true),
             ("plain", "plain", true),
             ("plain", "plainer", false),
             ("ü*", "über", true),
