@@ -97,7 +97,8 @@ fn variables(
 ) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for (name, value) in environment {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let ours = |name: &&str| name.starts_with(PREFIX) && !is_service_link(name);
+        let Some(name) = name.to_str().filter(ours) else { continue };
         match value.into_string() {
             Ok(value) => {
                 variables.insert(name.to_owned(), value);
@@ -106,6 +107,13 @@ fn variables(
         }
     }
     variables
+}
+
+/// Whether Kubernetes made this variable of a service whose name begins like ours.
+fn is_service_link(name: &str) -> bool {
+    // No setting has any of these in its path.
+    let marks = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"];
+    name.ends_with("_PORT") || marks.iter().any(|mark| name.contains(mark))
 }
 
 fn read_variables(variables: &BTreeMap<String, String>, config: &mut Config, problems: &mut Vec<Problem>) {

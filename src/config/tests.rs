@@ -99,7 +99,7 @@ fn all_mistakes_of_all_sources_are_told_at_once() {
 FILE:1:17: drain_delay_ms: wrong type: found the text `soon`; expected a whole number from 0 to 3600000
 FILE:3:3: memory.max_kyes: unknown key `max_kyes`; expected `max_keys` or `sweep_ms`
   hint: did you mean `max_keys`?
-FILE:4:19: response_headers: unknown name `all`; expected `off`, `reference`, `ietf` or `both`
+FILE:4:19: response_headers: unknown value `all`; expected `off`, `reference`, `ietf` or `both`
 FILE:5:19: near_limit_ratio: the ratio `2` is out of range; expected a number from 0 to 1
 FLUXLIMIT_DRAIN_DELAY: unknown variable `FLUXLIMIT_DRAIN_DELAY`
   hint: did you mean `FLUXLIMIT_DRAIN_DELAY_MS`?
@@ -123,4 +123,20 @@ fn a_settings_file_that_is_not_there_is_an_error_and_not_the_defaults() {
     let flags = Flags { config: Some("/nowhere/fluxlimit.yaml".into()), ..flags() };
     let error = load(&flags, &[]).unwrap_err().to_string();
     assert!(error.starts_with("/nowhere/fluxlimit.yaml: cannot read the settings: "), "{error}");
+}
+
+/// Kubernetes tells every pod of the services beside it, and one of them is likely to be called `fluxlimit`.
+#[test]
+fn the_variables_that_kubernetes_makes_of_services_are_not_mistaken_for_settings() {
+    let linked = [
+        ("FLUXLIMIT_SERVICE_HOST", "10.0.0.1"),
+        ("FLUXLIMIT_SERVICE_PORT", "8081"),
+        ("FLUXLIMIT_SERVICE_PORT_GRPC", "8081"),
+        ("FLUXLIMIT_PORT", "tcp://10.0.0.1:8081"),
+        ("FLUXLIMIT_PORT_8081_TCP", "tcp://10.0.0.1:8081"),
+        ("FLUXLIMIT_PORT_8081_TCP_ADDR", "10.0.0.1"),
+        ("FLUXLIMIT_HEADLESS_SERVICE_HOST", "None"),
+        ("FLUXLIMIT_HEADLESS_PORT_8081_TCP_PROTO", "tcp"),
+    ];
+    assert_eq!(load(&flags(), &linked), load(&flags(), &[]));
 }
