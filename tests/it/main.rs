@@ -20,6 +20,7 @@ mod memory;
 mod model;
 mod naive_matching;
 mod policy;
+mod readme;
 mod rule_fixtures;
 mod served;
 mod settlements;
