@@ -3,6 +3,7 @@
 mod buckets;
 mod conformance;
 mod counting;
+mod docs;
 mod envoy;
 mod golden_http;
 mod golden_loads;
