@@ -86,6 +86,13 @@ impl Limiter {
         Box::pin(self.check_waiting(request)).await
     }
 
+    /// Counts a request that a front could not read, so that it never came to [`Self::check`]. For Envoy it
+    /// got no answer, like any other error.
+    pub fn count_unreadable(&self, reason: &dyn std::fmt::Display) {
+        tracing::debug!(%reason, "a request could not be read");
+        self.metrics.failed();
+    }
+
     fn check_at_once(&self, request: &Request) -> Result<Decision, CheckError> {
         let watch = Stopwatch::start();
         let decided = self.active(request).and_then(|active| {

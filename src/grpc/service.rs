@@ -73,14 +73,23 @@ impl Calls {
         })))
     }
 
-    async fn should_rate_limit<B>(&self, body: B) -> Result<Response<Reply>, Status>
+    async fn read<B>(&self, body: B) -> Result<crate::request::Request, Status>
     where
         B: Body<Data = bytes::Bytes> + Unpin,
     {
         let bytes = frame::read(body, &self.unfinished).await?;
         let message = RateLimitRequest::decode(bytes)
             .map_err(|error| Status::invalid_argument(format!("not a RateLimitRequest: {error}")))?;
-        let request = convert::request(message).map_err(|error| bad_request(&error))?;
+        convert::request(message).map_err(|error| bad_request(&error))
+    }
+
+    async fn should_rate_limit<B>(&self, body: B) -> Result<Response<Reply>, Status>
+    where
+        B: Body<Data = bytes::Bytes> + Unpin,
+    {
+        let request = self.read(body).await.inspect_err(|status| {
+            self.service.limiter.count_unreadable(&status.message());
+        })?;
         let decision = self.service.limiter.check(&request).await.map_err(|error| no_answer(&error))?;
         let mut response = Response::new(Reply::Message(frame::encode(&convert::response(decision))?));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
