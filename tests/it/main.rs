@@ -4,6 +4,7 @@ mod buckets;
 mod conformance;
 mod counting;
 mod envoy;
+mod example_client;
 mod examples;
 mod golden_http;
 mod golden_loads;
