@@ -3,10 +3,12 @@
 //! Limits are per day or per year, so that no time that a test takes can change a count.
 
 mod costs;
+mod examples;
 mod harness;
 mod headers;
 mod life;
 mod limits;
+mod matching;
 mod python_apps;
 mod sample;
 
