@@ -52,6 +52,20 @@ async fn the_sixth_login_of_the_sample_is_refused() {
 }
 
 #[tokio::test]
+async fn an_invented_address_does_not_get_past_the_sample() {
+    // Bug: every x-forwarded-for was believed, and had five logins of its own.
+    let (mut envoy, _server) = start_the_sample().await;
+    let mut passed = 0;
+    for attempt in 0..20 {
+        let invented = format!("203.0.113.{attempt}");
+        let answer = envoy.get("/login", &[("x-forwarded-for", invented.as_bytes())]).await;
+        passed += usize::from(answer.status == 200);
+    }
+    // A window may end meanwhile.
+    assert!((5..=10).contains(&passed), "{passed} logins passed");
+}
+
+#[tokio::test]
 async fn the_sample_limits_a_tenant_by_its_plan() {
     let (mut envoy, _server) = start_the_sample().await;
     let first = envoy.get("/api/things", &[("x-tenant", b"initech")]).await;
