@@ -39,9 +39,9 @@ async fn a_limit_from_dynamic_metadata_takes_the_place_of_the_rule() {
     // Another limit for the same user goes on from the same count.
     assert_eq!(envoy.statuses(3, "/", &[ALICE, ("x-limit", b"7")]).await, [200, 200, 429]);
     // And so does the rule, which counts what has the same entries and period.
-    let ruled = envoy.get("/", &[ALICE]).await;
-    assert_eq!(ruled.status, 429);
-    assert_eq!(ruled.header("x-ratelimit-limit"), Some(r#"2, 2;w=31536000;name="ours""#));
+    let by_rule = envoy.get("/", &[ALICE]).await;
+    assert_eq!(by_rule.status, 429);
+    assert_eq!(by_rule.header("x-ratelimit-limit"), Some(r#"2, 2;w=31536000;name="ours""#));
 }
 
 #[tokio::test]
