@@ -70,7 +70,7 @@ async fn ask(arguments: &Arguments) -> Result<RateLimitResponse, Box<dyn Error>>
     let message = RateLimitRequest {
         domain: arguments.domain.clone(),
         descriptors: descriptors
-            .map(|descriptor| RateLimitDescriptor { hits_addend: hits.clone(), ..descriptor })
+            .map(|descriptor| RateLimitDescriptor { hits_addend: hits, ..descriptor })
             .collect(),
         // Of the whole request; what the descriptors say comes first, and only there does 0 mean 0.
         hits_addend: 0,
@@ -109,6 +109,7 @@ fn told(status: &DescriptorStatus) -> String {
     format!("{} left of {}, {wait}", status.limit_remaining, numbers(limit))
 }
 
+/// The limit in words. envoy-types knows no `unit_multiplier`, so 5 in 15 minutes reads as 5 per minute here.
 fn numbers(limit: &RateLimit) -> String {
     let unit = Unit::try_from(limit.unit).unwrap_or_default().as_str_name().to_lowercase();
     let numbers = format!("{} per {unit}", limit.requests_per_unit);
