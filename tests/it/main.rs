@@ -5,6 +5,8 @@ mod conformance;
 mod counting;
 mod docs;
 mod envoy;
+mod example_client;
+mod examples;
 mod golden_http;
 mod golden_loads;
 mod golden_scalars;
