@@ -1,7 +1,7 @@
 //! The gRPC front: `envoy.service.ratelimit.v3.RateLimitService`, health and reflection.
 //!
 //! It converts and decides nothing. `ShouldRateLimit` is served on hyper's HTTP/2 connections directly
-//! ([`exec`] says why); only the rare calls go through tonic. This is the one module that names tonic or
+//! (`exec` says why); only the rare calls go through tonic. This is the one module that names tonic or
 //! prost.
 
 use std::future::Future;

@@ -14,12 +14,16 @@ use crate::health::Health;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::rules::RuleSet;
-use crate::rules::load::{LoadOptions, Source, load};
-use crate::rules::source::read_paths;
+use crate::rules::load::{LoadOptions, load};
+use crate::rules::source::{Found, read_paths};
 use crate::yaml::{Problem, Severity};
 
 /// The most limits that the log names one by one after a load, because they start fresh.
 const MAX_FRESH_LINES: usize = 100;
+
+/// How often files are read in a row until two readings agree. A file that changes faster than that goes on
+/// changing, and is read when that is noticed, or polled.
+const MAX_READINGS: usize = 10;
 
 /// Which rules are loaded, and when again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +54,7 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     /// What was read last, good or bad: the same again is not news.
-    seen: Mutex<Option<(Vec<Source>, Vec<Problem>)>>,
+    seen: Mutex<Option<Found>>,
 }
 
 impl Reloader {
@@ -74,14 +78,15 @@ impl Reloader {
     pub fn load(&self) {
         // Held while loading, so that two loads never overtake each other.
         let mut seen = self.seen.lock();
-        let mut found = read_paths(&self.settings.paths);
-        if seen
-            .as_ref()
-            .is_some_and(|(sources, problems)| *sources == found.sources && *problems == found.problems)
-        {
+        let found = read_paths(&self.settings.paths);
+        if seen.as_ref().is_some_and(|seen| *seen == found) {
             return;
         }
-        *seen = Some((found.sources.clone(), found.problems.clone()));
+        let Some(mut found) = settled(found, || read_paths(&self.settings.paths)) else {
+            tracing::debug!("the rule files are being written; they are read again when that is over");
+            return;
+        };
+        *seen = Some(found.clone());
         if self.settings.options.strict {
             for problem in &mut found.problems {
                 problem.severity = Severity::Error;
@@ -118,6 +123,23 @@ impl Reloader {
         self.health.set_rules_loaded(true);
         tracing::info!(domains, limits, "rules in force");
     }
+}
+
+/// The first reading that says the same as the one before it, `first` being the first; `None` if they change
+/// all the time.
+///
+/// A file that somebody shortens between two reads of one reading seems to end early, and the beginning of a
+/// rule file may well be a rule file, with fewer limits.
+fn settled(first: Found, mut read: impl FnMut() -> Found) -> Option<Found> {
+    let mut last = first;
+    for _ in 0..MAX_READINGS {
+        let next = read();
+        if next == last {
+            return Some(next);
+        }
+        last = next;
+    }
+    None
 }
 
 /// One line of the log per problem.

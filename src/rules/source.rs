@@ -12,7 +12,7 @@ use super::load::Source;
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// What was found at the paths.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
     /// The files, in the order of the paths and then of their names.
     pub sources: Vec<Source>,
@@ -76,10 +76,17 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
+    let file = File::open(path)?;
+    // Room for all, so that it takes as few steps as possible while others may write.
+    let length = usize::try_from(file.metadata()?.len().min(MAX_FILE_BYTES)).unwrap_or_default();
+    let mut text = Vec::with_capacity(length + 1);
+    (&file).take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes")));
+    }
+    // A file that was emptied in between seems to end early, and the beginning of a rule file may well be one.
+    if file.metadata()?.len() != text.len() as u64 {
+        return Err(io::Error::other("it is being written"));
     }
     Ok(text)
 }

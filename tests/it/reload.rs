@@ -285,3 +285,21 @@ async fn who_asks_is_told_again_what_is_bad() {
     watched.asked.notify_one();
     eventually("one more load", async || (watched.loads() == (0, 2)).then_some(())).await;
 }
+
+/// The bug: reading came upon a file that was emptied to be written anew, took what it had for the whole, and
+/// for a moment there were no limits.
+#[test]
+fn a_file_that_is_written_in_place_is_never_taken_for_its_beginning() {
+    let outer = tempfile::tempdir().unwrap();
+    let file = outer.path().join("a.yaml");
+    put(&file, &a_day(1));
+    let rules = Rules::of(&file, NEVER_MS);
+    rules.reloader.load();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| (2..5000).for_each(|count| fs::write(&file, a_day(count)).unwrap()));
+        while !writing.is_finished() {
+            rules.reloader.load();
+            assert_eq!(rules.counts().unwrap().len(), 1);
+        }
+    });
+}
