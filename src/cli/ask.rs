@@ -113,6 +113,8 @@ fn row(index: usize, status: &Status, request: &Request) -> Vec<String> {
     let status_name = coloured(status.code);
     let Some(limit) = &status.limit else { return vec![descriptor, status_name, "no limit".to_owned()] };
     let reset = status.reset_s.map(|seconds| match status.code {
+        // Who is refused has to wait, so no time at all says that no wait is enough.
+        Code::OverLimit if seconds == 0 => "never passes".to_owned(),
         Code::OverLimit => format!("retry in {}", duration(seconds)),
         Code::Ok => format!("as if unused in {}", duration(seconds)),
     });

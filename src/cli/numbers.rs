@@ -42,8 +42,7 @@ pub(super) fn meaning(limit: &Limit) -> String {
             spacing(limit)
         ),
         Algorithm::FixedWindow => format!(
-            "{hits} in each {period} of the clock; the count starts again when the next one begins, so twice \
-             as many can come around that moment"
+            "{hits} in each {period} of the clock, then from zero again; around that moment twice as many can come"
         ),
         Algorithm::SlidingWindow => {
             format!("never more than {hits} in any {period}, wherever it starts")

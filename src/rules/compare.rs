@@ -295,6 +295,9 @@ fn changed<'f>(was: Option<&Rule<'f>>, rule: &Rule<'f>, is_moved: bool) -> Vec<C
     changes
 }
 
+/// Whether something that was enforced and something that is are taken for the same.
+type Fits<'a> = &'a dyn Fn(Enforced<'_>, Enforced<'_>) -> bool;
+
 /// What a rule enforced and what it enforces, by twos.
 fn pairs<'f>(was: &Rule<'f>, is: &Rule<'f>) -> Vec<(Option<Enforced<'f>>, Option<Enforced<'f>>)> {
     let mut before: Vec<Option<Enforced<'f>>> = was.enforced().into_iter().map(Some).collect();
@@ -302,7 +305,7 @@ fn pairs<'f>(was: &Rule<'f>, is: &Rule<'f>) -> Vec<(Option<Enforced<'f>>, Option
     let mut partners: Vec<Option<Enforced<'f>>> = vec![None; after.len()];
     let same_meter = |old: Enforced<'_>, new: Enforced<'_>| was.meter(old) == is.meter(new);
     let same_name = |old: Enforced<'_>, new: Enforced<'_>| !old.name().is_empty() && old.name() == new.name();
-    let rounds: [&dyn Fn(Enforced<'_>, Enforced<'_>) -> bool; 3] = [&same_meter, &same_name, &|_, _| true];
+    let rounds: [Fits<'_>; 3] = [&same_meter, &same_name, &|_, _| true];
     for fits in rounds {
         for (partner, new) in partners.iter_mut().zip(&after).filter(|(partner, _)| partner.is_none()) {
             let old = before.iter_mut().find(|old| old.is_some_and(|old| fits(old, *new)));

@@ -1,9 +1,15 @@
 //! Every integration test, in one binary: a module per area.
 
 mod buckets;
+mod command_ask;
+mod command_check;
+mod command_explain;
+mod commands;
+mod comparing;
 mod conformance;
 mod counting;
 mod envoy;
+mod explaining;
 mod golden_http;
 mod golden_loads;
 mod golden_scalars;

@@ -61,7 +61,9 @@ pub(super) fn text(files: &[RuleFile]) -> String {
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         let _ = writeln!(text, "{}  {}", strong(domain), faint(names.join(", ")));
         let mut rows = Vec::new();
-        files.iter().for_each(|file| add_rows(&file.descriptors, 0, &mut rows));
+        for file in files {
+            add_rows(&file.descriptors, 0, &mut rows);
+        }
         let left_out = rows.len().saturating_sub(MAX_LINES);
         rows.truncate(MAX_LINES);
         if rows.is_empty() {

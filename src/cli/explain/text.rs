@@ -12,7 +12,7 @@ use crate::cli::output::{aligned, bad, doubtful, faint, good, hint, strong};
 use crate::engine::Miss;
 use crate::limit::Limit;
 use crate::request::{Descriptor, Entry};
-use crate::rules::explain::{Applied, End, Explained, Hint, How, Spot};
+use crate::rules::explain::{Applied, End, Explained, Hint, How, Spot, Why};
 use crate::yaml::quoted;
 
 /// How a step is called.
@@ -49,7 +49,7 @@ impl Told<'_> {
     fn end(&self, index: usize, explained: &Explained<'_>, descriptor: &Descriptor) -> String {
         match &explained.end {
             End::Limited { rule, limits } => {
-                let mut text = format!("  {} by the rule {}\n", good("limited"), named(*rule));
+                let mut text = format!("  {} by the rule {}\n", good("limited"), path(explained, *rule));
                 text += &self.limits(explained, descriptor, *rule, limits);
                 text
             }
@@ -65,7 +65,11 @@ impl Told<'_> {
                 text
             }
             End::Unlimited(rule) => {
-                format!("  {}: the rule {} lets everything pass\n", doubtful("unlimited"), named(*rule))
+                format!(
+                    "  {}: the rule {} lets everything pass\n",
+                    doubtful("unlimited"),
+                    path(explained, *rule)
+                )
             }
             End::Exempt(rule) => {
                 let text = format!(
@@ -89,7 +93,13 @@ impl Told<'_> {
                 let mut text = format!("  {}: {said}\n", bad("no limit applies"));
                 text += &self.known(*miss, expected, *more);
                 text += &self.hints(index, &explained.hints);
-                text + &self.remedy(*miss, explained, &descriptor.entries)
+                let is_typo = |hint: &Hint<'_>| {
+                    matches!(hint.why, Why::NearDomain(_) | Why::NearKey(_) | Why::NearValue(_))
+                };
+                if !explained.hints.iter().any(is_typo) {
+                    text += &self.remedy(*miss, explained, &descriptor.entries);
+                }
+                text
             }
         }
     }
@@ -97,9 +107,9 @@ impl Told<'_> {
     /// What is there where the way ended.
     fn known(&self, miss: Miss, expected: &[Spot<'_>], more: usize) -> String {
         let title = match miss {
-            Miss::Domain => "there are the domains",
-            Miss::Key => "there are the keys",
-            Miss::Value => "there are the values",
+            Miss::Domain => "domains:",
+            Miss::Key => "keys here:",
+            Miss::Value => "values here:",
             _ => return String::new(),
         };
         let mut names: Vec<String> = match miss {
@@ -140,23 +150,26 @@ impl Told<'_> {
         let (title, yaml) = match (miss, last) {
             (Miss::NoEntries, _) => return String::new(),
             (Miss::DeeperEntry, Some(spot)) => {
-                (format!("for a limit of its own, add to the node at {}", place(spot)), limit_yaml())
+                (format!("for a limit of its own, add to {}", named(spot)), limit_yaml())
             }
             (_, Some(spot)) => {
                 let rest = &entries[explained.steps.len()..];
-                (format!("for a limit, add below the node at {}", place(spot)), descriptors_yaml(rest))
+                (format!("to limit these entries, add below {}", named(spot)), descriptors_yaml(rest))
             }
             (Miss::Domain, None) => {
                 let domain = format!("domain: {}\n", scalar(&self.explain.asked.domain));
-                ("for a limit, write a rule file".to_owned(), domain + &descriptors_yaml(entries))
+                ("to limit these entries, write a rule file".to_owned(), domain + &descriptors_yaml(entries))
             }
             (_, None) => {
                 let file = self.explanation.files.first().map_or("", |file| file.name.as_str());
-                (format!("for a limit, add to {file}"), descriptors_yaml(entries))
+                (format!("to limit these entries, add to {file}"), descriptors_yaml(entries))
             }
         };
-        let lines: String = yaml.lines().map(|line| format!("          {line}\n")).collect();
-        format!("\n  {} {title} (the numbers are an example):\n{lines}", hint("mend:"))
+        let mut text = format!("\n  {} {title} (the numbers are an example):\n", hint("hint:"));
+        for line in yaml.lines() {
+            let _ = writeln!(text, "          {line}");
+        }
+        text
     }
 
     fn limits(
@@ -229,6 +242,12 @@ impl Told<'_> {
 
 fn row(title: &str, words: impl Into<String>) -> Vec<String> {
     vec![title.to_owned(), words.into()]
+}
+
+/// The way to the rule that was reached, and where it is written.
+fn path(explained: &Explained<'_>, rule: Spot<'_>) -> String {
+    let nodes: Vec<String> = explained.steps.iter().map(|step| node(step.spot)).collect();
+    format!("{} ({})", quoted(&nodes.join(" > ")), place(rule))
 }
 
 /// Each entry and what took it.

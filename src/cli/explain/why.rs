@@ -121,7 +121,7 @@ pub(super) fn words(why: &Why<'_>, own: usize, descriptors: &[Descriptor]) -> Ve
                 named(*instead),
                 named(*rule)
             ),
-            format!("write the rules of the second below the first as well, or take the first out"),
+            "write the rules of the second below the first as well, or take the first out".to_owned(),
         ],
     }
 }

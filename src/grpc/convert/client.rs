@@ -104,8 +104,9 @@ fn value(value_of: prost_types::Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
-    use crate::engine::Map;
     use crate::request::{Entry, Override};
 
     #[test]
@@ -134,8 +135,12 @@ mod tests {
         let inner = Map::from([("x".to_owned(), Value::List(vec![Value::Null, Value::Bool(true)]))]);
         let decision = Decision {
             code: Code::OverLimit,
-            statuses: [Status { code: Code::OverLimit, limit: Some(limit), remaining: 3, reset_s: Some(9) }]
-                .into(),
+            statuses: smallvec![Status {
+                code: Code::OverLimit,
+                limit: Some(limit),
+                remaining: 3,
+                reset_s: Some(9)
+            }],
             headers: vec![Header { name: "a".into(), value: "b".to_owned() }],
             metadata: Some(Map::from([("m".to_owned(), Value::Map(inner)), ("t".to_owned(), "u".into())])),
         };

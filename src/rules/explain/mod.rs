@@ -167,8 +167,10 @@ impl<'f> Explained<'f> {
     #[must_use]
     pub fn rule(&self) -> Option<Spot<'f>> {
         match &self.end {
-            End::Limited { rule, .. } | End::Replaced { rule, .. } => Some(*rule),
-            End::Unlimited(rule) | End::Exempt(rule) => Some(*rule),
+            End::Limited { rule, .. }
+            | End::Replaced { rule, .. }
+            | End::Unlimited(rule)
+            | End::Exempt(rule) => Some(*rule),
             End::Override(_) | End::Miss { .. } => None,
         }
     }

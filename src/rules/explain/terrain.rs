@@ -36,7 +36,7 @@ impl Spot<'_> {
     }
 }
 
-impl<'t, 'f> Ground<'t, 'f> {
+impl Ground<'_, '_> {
     /// The level below the node at a place.
     pub(super) fn below(&self, index: usize) -> Self {
         let Spot { file, node } = self.spots[index];
