@@ -96,8 +96,11 @@ fn text(decision: &Decision, request: &Request) -> String {
     }
     if let Some(metadata) = &decision.metadata {
         if let Some(Value::Map(decided)) = metadata.get("decided_by") {
-            let rows: Vec<Vec<String>> =
-                decided.iter().map(|(name, value)| vec![name.clone(), plain(value)]).collect();
+            let rows: Vec<Vec<String>> = decided
+                .iter()
+                .map(|(name, value)| vec![name.clone(), plain(value)])
+                .filter(|row| row.iter().all(|cell| !cell.is_empty()))
+                .collect();
             let _ = write!(text, "\n{}\n{}", strong("decided by"), aligned("  ", &rows));
         }
         if let Some(metadata) = metadata.get("metadata") {

@@ -11,7 +11,13 @@ pub(super) fn line(limit: &Limit) -> String {
         _ if limit.count() == 0 || !algorithm.is_bucket() => String::new(),
         _ => format!(", burst {}", limit.capacity()),
     };
-    let refused = if limit.count_refused() { ", counts refused hits" } else { "" };
+    // Of each algorithm the usual way goes without saying; that of a fixed window is the reference's.
+    let is_window = algorithm == Algorithm::FixedWindow;
+    let refused = match limit.count_refused() {
+        true if !is_window => ", counts refused hits",
+        false if is_window => ", refused hits are free",
+        _ => "",
+    };
     format!("{} per {}, {}{burst}{refused}", limit.count(), period(limit), algorithm.name())
 }
 
@@ -46,6 +52,21 @@ pub(super) fn meaning(limit: &Limit) -> String {
         ),
         Algorithm::SlidingWindow => {
             format!("never more than {hits} in any {period}, wherever it starts")
+        }
+    }
+}
+
+/// What becomes of refused hits.
+pub(super) fn refused(limit: &Limit) -> &'static str {
+    match limit.algorithm() {
+        _ if limit.count() == 0 => "every hit is one",
+        _ if !limit.count_refused() => "cost nothing (`count_refused: false`)",
+        Algorithm::FixedWindow => "count as well, until the next window begins (`count_refused: true`)",
+        Algorithm::SlidingWindow => {
+            "count as well, so who goes on asking stays refused (`count_refused: true`)"
+        }
+        Algorithm::TokenBucket | Algorithm::LeakyBucket => {
+            "count as well, as a debt that is paid off first (`count_refused: true`)"
         }
     }
 }

@@ -17,9 +17,11 @@ descriptors:
 /// Times that depend on how fast the test runs are left out.
 fn told(ran: &Ran, server: &str) -> String {
     let told = ran.told().replace(server, "SERVER");
-    let lines = told.lines().map(|line| match line.split_once("retry in ") {
-        Some((before, _)) => format!("{before}retry in TIME\n"),
-        None => format!("{line}\n"),
+    let marks = ["retry in ", "RateLimit-Reset  "];
+    let lines = told.lines().map(|line| {
+        let mark = marks.iter().find(|mark| line.contains(**mark));
+        let parts = mark.and_then(|mark| Some((line.split_once(mark)?.0, mark)));
+        parts.map_or(line.to_owned(), |(before, mark)| format!("{before}{mark}TIME")) + "\n"
     });
     lines.collect()
 }
@@ -46,7 +48,8 @@ async fn a_server_is_asked_and_its_decision_is_printed() {
     expect("ask_json", "--json remote_address=10.0.0.2", 0);
     expect("ask_several", "free=x + nobody=y", 0);
     expect("ask_never_passes", "--hits 3 remote_address=10.0.0.3", 4);
-    expect("ask_override", "--limit 5/day --hits 0 session=1", 0);
+    let (code, told) = ask("--limit 5/day --hits 2 session=1");
+    assert!(code == Some(0) && told.contains("5 per day  3"), "{told}");
     assert_eq!(ask("--hits 2 remote_address=10.0.0.4").0, Some(0));
     expect("ask_over_limit", "remote_address=10.0.0.4", 4);
     assert_eq!(ask("--hits 2 --give-back remote_address=10.0.0.4").0, Some(0));

@@ -2,12 +2,11 @@
 
 use serde_json::{Value as Json, json};
 
-use super::text::how;
 use super::why::{kind, statement, words};
 use super::{Told, node};
 use crate::cli::entries::shown;
 use crate::cli::numbers;
-use crate::rules::explain::{Applied, End, Explained, Spot, StepTaken};
+use crate::rules::explain::{Applied, End, Explained, How, Spot, StepTaken};
 
 impl Told<'_> {
     /// All of it.
@@ -78,6 +77,14 @@ impl Told<'_> {
         told["replaced_by"] = applied.replaced_by.map_or(Json::Null, spot);
         told["never_passes"] = numbers::never(&limit.limit, self.explain.asked.hits).into();
         told
+    }
+}
+
+fn how(how: How) -> &'static str {
+    match how {
+        How::Exact => "exact",
+        How::Pattern => "pattern",
+        How::KeyAlone => "key_alone",
     }
 }
 

@@ -82,6 +82,14 @@ impl Told<'_> {
         if asked.hits != 1 {
             command = format!("{command} --hits {}", asked.hits);
         }
+        if let Some(limit) = asked.limit {
+            let units = match limit.unit_multiplier() {
+                1 => String::new(),
+                units => units.to_string(),
+            };
+            let unit = limit.unit().name();
+            command = format!("{command} --limit {}/{units}{unit}", limit.requests_per_unit());
+        }
         let own = || self.request.descriptors.iter().map(|descriptor| descriptor.entries.clone()).collect();
         let descriptors = descriptors.map_or_else(own, <[_]>::to_vec);
         format!("{command} {}", written(&descriptors))

@@ -16,7 +16,7 @@ use crate::rules::explain::{Applied, End, Explained, Hint, How, Spot, Why};
 use crate::yaml::quoted;
 
 /// How a step is called.
-pub(super) const fn how(how: How) -> &'static str {
+const fn how(how: How) -> &'static str {
     match how {
         How::Exact => "key and value",
         How::Pattern => "pattern",
@@ -165,7 +165,10 @@ impl Told<'_> {
                 (format!("to limit these entries, add to {file}"), descriptors_yaml(entries))
             }
         };
-        let mut text = format!("\n  {} {title} (the numbers are an example):\n", hint("hint:"));
+        let mut text = format!("\n  {} {title}\n", hint("hint:"));
+        let any =
+            if yaml.contains("value:") { "; without `value`, each value is counted by itself" } else { "" };
+        let _ = writeln!(text, "        the numbers are an example{any}");
         for line in yaml.lines() {
             let _ = writeln!(text, "          {line}");
         }
@@ -217,12 +220,8 @@ impl Told<'_> {
 
     fn numbers(&self, limit: &Limit) -> Vec<Vec<String>> {
         let hits = self.explain.asked.hits;
-        let refused = if limit.count_refused() {
-            "count as well, so who goes on asking stays refused (`count_refused: true`)"
-        } else {
-            "cost nothing (`count_refused: false`)"
-        };
-        let mut rows = vec![row("means", numbers::meaning(limit)), row("refused hits", refused)];
+        let mut rows =
+            vec![row("means", numbers::meaning(limit)), row("refused hits", numbers::refused(limit))];
         if let Some(never) = numbers::never(limit, hits) {
             rows.push(row("cost", bad(never).to_string()));
         } else if limit.algorithm().is_bucket() && limit.capacity() == 1 {

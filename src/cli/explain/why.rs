@@ -110,19 +110,23 @@ pub(super) fn words(why: &Why<'_>, own: usize, descriptors: &[Descriptor]) -> Ve
             format!("the limit of {} is passed by: only the node of the last entry counts", named(*rule)),
             format!("it applies to a descriptor that ends with {}", entry(reached.saturating_sub(1))),
         ],
-        Why::NoWayBack { at, taken, instead, rule } => vec![
-            format!(
-                "{} goes to {}, because what is more specific, or stands first, takes it",
+        Why::NoWayBack { at, taken, instead, rule } => {
+            let mut lines = vec![format!(
+                "{} is taken by {}, which is more specific or stands first; there is no way back from it",
                 entry(*at),
                 named(*taken)
-            ),
-            format!(
-                "there is no way back from there, though {} leads to a limit: {}",
-                named(*instead),
-                named(*rule)
-            ),
-            "write the rules of the second below the first as well, or take the first out".to_owned(),
-        ],
+            )];
+            lines.push(if std::ptr::eq(instead.node, rule.node) {
+                format!("without it the limit of {} would apply", named(*rule))
+            } else {
+                let (instead, taken) = (named(*instead), quoted(&node(*taken)));
+                format!(
+                    "without it {instead} would lead to the limit of {}; write those rules below {taken} too",
+                    named(*rule)
+                )
+            });
+            lines
+        }
     }
 }
 

@@ -114,7 +114,7 @@ impl<'f> View<'_, 'f> {
                 hints.extend(self.near(terrain, index, miss, explained.steps.len()));
                 hints.extend(self.other_order(terrain, index));
                 hints.extend(self.one_descriptor(terrain, index));
-                hints.extend(one_more(miss, explained));
+                hints.extend(self.one_more(terrain, index, miss, explained));
                 hints.extend(self.entries_before(terrain, index));
                 hints.extend(self.fewer_entries(terrain, index, explained));
             }
@@ -199,15 +199,32 @@ impl<'f> View<'_, 'f> {
         })
     }
 
+    fn one_more(
+        &self,
+        terrain: &Terrain<'_, 'f>,
+        index: usize,
+        miss: Miss,
+        explained: &Explained<'f>,
+    ) -> Option<Hint<'f>> {
+        let at = explained.steps.last().filter(|_| miss == Miss::DeeperEntry)?.spot;
+        let children = at.node.children.iter().take(MAX_EXPECTED);
+        let deeper = children.map(|node| Spot { file: at.file, node }).collect();
+        let longer = at.node.children.iter().map(|node| {
+            let entries = self.entries(index).iter().cloned();
+            entries.chain([made_up(node)]).collect::<Vec<Entry>>()
+        });
+        let longer = longer.take(MAX_EXPECTED).find(|entries| terrain.limited(entries).is_some());
+        let hint = Hint::new(Why::OneMoreEntry { at, deeper });
+        Some(match longer {
+            Some(entries) => hint.asking(self.instead(index, vec![entries])),
+            None => hint,
+        })
+    }
+
     fn entries_before(&self, terrain: &Terrain<'_, 'f>, index: usize) -> Option<Hint<'f>> {
         let entries = self.entries(index);
         let (above, rule) = from_deeper(terrain, entries)?;
-        let missing = above.iter().map(|spot| {
-            let text = |written: &str| {
-                if written.is_empty() { "ANY".to_owned() } else { written.replace('*', "ANY") }
-            };
-            Entry::new(text(&spot.node.key), text(&spot.node.value))
-        });
+        let missing = above.iter().map(|spot| made_up(spot.node));
         let whole: Vec<Entry> = missing.chain(entries.iter().cloned()).collect();
         let asks = terrain.limited(&whole).is_some();
         let hint = Hint::new(Why::EntriesBefore { above, rule });
@@ -265,11 +282,12 @@ fn no_way_back<'f>(terrain: &Terrain<'_, 'f>, entries: &[Entry]) -> Option<Hint<
     Some(Hint::new(why))
 }
 
-fn one_more<'f>(miss: Miss, explained: &Explained<'f>) -> Option<Hint<'f>> {
-    let at = explained.steps.last().filter(|_| miss == Miss::DeeperEntry)?.spot;
-    let children = at.node.children.iter().take(MAX_EXPECTED);
-    let deeper = children.map(|node| Spot { file: at.file, node }).collect();
-    Some(Hint::new(Why::OneMoreEntry { at, deeper }))
+/// An entry that a node takes.
+fn made_up(node: &Node) -> Entry {
+    let text = |written: &str| {
+        if written.is_empty() { "ANY".to_owned() } else { written.replace('*', "ANY") }
+    };
+    Entry::new(text(&node.key), text(&node.value))
 }
 
 /// The entries one by one, or in two parts, if each part alone reaches a rule with a limit.

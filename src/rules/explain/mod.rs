@@ -123,7 +123,12 @@ impl<'f> Explainer<'f> {
         for (descriptor, matched) in request.descriptors.iter().zip(&question.matched) {
             let walked = terrain.as_ref().map(|terrain| terrain.walk(&descriptor.entries));
             let (steps, ground) = walked.map_or((Vec::new(), None), |(steps, ground)| (steps, Some(ground)));
-            let end = end(descriptor, *matched, &steps, ground.as_ref());
+            let end = match (descriptor.limit, question.domain) {
+                (Some(limit), Some(index)) => {
+                    End::Override(limit.limit(self.rules.domains[index].overrides_count_refused))
+                }
+                _ => end(descriptor, *matched, &steps, ground.as_ref()),
+            };
             descriptors.push(Explained { steps, end, hints: Vec::new() });
         }
         mark_replaced(&mut descriptors);
@@ -187,9 +192,6 @@ fn end<'f>(
     steps: &[StepTaken<'f>],
     ground: Option<&Ground<'_, 'f>>,
 ) -> End<'f> {
-    if let (Some(limit), Matched::Limited(None)) = (descriptor.limit, matched) {
-        return End::Override(limit.limit(true));
-    }
     let (Some(step), false) = (steps.last(), matches!(matched, Matched::Nothing(_))) else {
         let miss = if let Matched::Nothing(miss) = matched { miss } else { Miss::NoEntries };
         let all = ground.map(|ground| ground.spots.as_slice()).unwrap_or_default();
