@@ -39,7 +39,10 @@ impl Reloader {
             }
             tokio::select! {
                 () = &mut stop => return,
-                () = asked.notified() => tracing::info!("the rules are read again, as asked"),
+                () = asked.notified() => {
+                    tracing::info!("the rules are read again, as asked");
+                    self.forget();
+                }
                 () = changed.notified() => self.settle_down(&changed).await,
                 () = tokio::time::sleep(Duration::from_millis(self.settings.poll_ms)) => {}
             }
