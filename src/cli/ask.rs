@@ -9,7 +9,7 @@ use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::entries::{Asked, shown};
 use super::numbers::duration;
-use super::output::{self, aligned, bad, good, strong};
+use super::output::{self, aligned, bad, good, printable, strong};
 use crate::engine::{Code, Decision, Map, Status, StatusLimit, Value};
 use crate::grpc::client;
 use crate::request::Request;
@@ -90,7 +90,7 @@ fn text(decision: &Decision, request: &Request) -> String {
         let rows: Vec<Vec<String>> = decision
             .headers
             .iter()
-            .map(|header| vec![header.name.to_string(), header.value.clone()])
+            .map(|header| vec![printable(&header.name), printable(&header.value)])
             .collect();
         let _ = write!(text, "\n{}\n{}", strong("response headers"), aligned("  ", &rows));
     }
@@ -98,7 +98,7 @@ fn text(decision: &Decision, request: &Request) -> String {
         if let Some(Value::Map(decided)) = metadata.get("decided_by") {
             let rows: Vec<Vec<String>> = decided
                 .iter()
-                .map(|(name, value)| vec![name.clone(), plain(value)])
+                .map(|(name, value)| vec![printable(name), plain(value)])
                 .filter(|row| row.iter().all(|cell| !cell.is_empty()))
                 .collect();
             let _ = write!(text, "\n{}\n{}", strong("decided by"), aligned("  ", &rows));
@@ -112,7 +112,7 @@ fn text(decision: &Decision, request: &Request) -> String {
 
 fn row(index: usize, status: &Status, request: &Request) -> Vec<String> {
     let entries = request.descriptors.get(index).map_or(&[][..], |descriptor| &descriptor.entries);
-    let descriptor = entries.iter().map(shown).collect::<Vec<_>>().join(", ");
+    let descriptor = printable(&entries.iter().map(shown).collect::<Vec<_>>().join(", "));
     let status_name = coloured(status.code);
     let Some(limit) = &status.limit else { return vec![descriptor, status_name, "no limit".to_owned()] };
     let reset = status.reset_s.map(|seconds| match status.code {
@@ -130,7 +130,7 @@ fn numbers(limit: &StatusLimit) -> String {
         1 => unit.to_owned(),
         units => format!("{units} {unit}s"),
     };
-    let name = limit.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+    let name = limit.name.as_ref().map_or(String::new(), |name| format!(" ({})", printable(name)));
     format!("{} per {period}{name}", limit.requests_per_unit)
 }
 
@@ -188,7 +188,7 @@ fn whole(number: f64) -> Option<i64> {
 /// A value without quotes, for people.
 fn plain(value_of: &Value) -> String {
     match value_of {
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => printable(text),
         other => value(other).to_string(),
     }
 }

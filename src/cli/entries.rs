@@ -103,7 +103,15 @@ pub(super) fn shell(word: &str) -> String {
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
-    format!("'{}'", word.replace('\'', "'\\''"))
+    if !word.contains(char::is_control) {
+        return format!("'{}'", word.replace('\'', "'\\''"));
+    }
+    let escaped = word.chars().map(|letter| match letter {
+        '\'' | '\\' => format!("\\{letter}"),
+        letter if letter.is_control() => format!("\\u{:04x}", u32::from(letter)),
+        letter => letter.to_string(),
+    });
+    format!("$'{}'", escaped.collect::<String>())
 }
 
 #[cfg(test)]
@@ -147,5 +155,6 @@ mod tests {
     fn words_are_quoted_where_the_shell_would_read_them_otherwise() {
         assert_eq!(shell("a=10.0.0.1"), "a=10.0.0.1");
         assert_eq!(shell("a=it's *"), "'a=it'\\''s *'");
+        assert_eq!(shell("a='\u{1b}\\"), "$'a=\\'\\u001b\\\\'");
     }
 }

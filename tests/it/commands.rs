@@ -38,19 +38,23 @@ impl Shell {
 
     /// The same with variables in its environment, which is empty otherwise.
     pub(crate) fn run_with(&self, line: &str, environment: &[(&str, &str)]) -> Ran {
-        let output = Command::new(Path::new(env!("CARGO_BIN_EXE_fluxlimit")))
-            .args(line.split_whitespace())
-            .current_dir(self.0.path())
-            .env_clear()
-            .envs(environment.iter().copied())
-            .output()
-            .unwrap();
-        Ran {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            command: line.to_owned(),
-        }
+        run_in(self.0.path(), line, environment)
+    }
+}
+
+fn run_in(directory: &Path, line: &str, environment: &[(&str, &str)]) -> Ran {
+    let output = Command::new(Path::new(env!("CARGO_BIN_EXE_fluxlimit")))
+        .args(line.split_whitespace())
+        .current_dir(directory)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        command: line.to_owned(),
     }
 }
 
@@ -119,4 +123,48 @@ fn there_are_no_colours_in_a_pipe_unless_they_are_forced() {
     assert!(!is_coloured(&[("TERM", "xterm")]));
     assert!(is_coloured(&[("TERM", "xterm"), ("CLICOLOR_FORCE", "1")]));
     assert!(!is_coloured(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+}
+
+#[test]
+fn a_rule_file_cannot_drive_the_terminal() {
+    let rules = "domain: \"d\\e\"\ndescriptors: [{key: \"k\\e[2J\", value: \"v\\a\", rate_limit: {unit: day, name: \"n\\e\"}}]\n";
+    let shell = Shell::with(&[("a.yaml", rules), ("b.yaml", "domain: x\n")]);
+    let lines = [
+        "check a.yaml",
+        "check a.yaml --against b.yaml",
+        "explain --rules a.yaml --domain d\u{1b} k\u{1b}[2J=v\u{7}",
+        "explain --rules a.yaml --domain d\u{1b} k\u{1b}[2J=v\u{8}",
+        "explain --rules a.yaml --domain d\u{1b} k\u{1b}[3J=v",
+        "explain --rules a.yaml --domain e\u{1b} k\u{1b}[2J=v\u{7}",
+    ];
+    for line in lines {
+        let ran = shell.run(line);
+        let found = [ran.stdout, ran.stderr].concat();
+        assert!(!found.replace('\n', "").contains(char::is_control), "{line}: {found:?}");
+        assert!(found.len() > 20, "{line}: {found:?}");
+    }
+}
+
+/// `FLUXLIMIT_BLESS=1 cargo test --test it documented` writes the outputs anew, to be read in the diff.
+#[test]
+fn documented_outputs_are_what_the_commands_print() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("docs/commands.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let mut parts = page.split("```console\n$ fluxlimit ");
+    let mut fresh = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (block, rest) = part.split_once("\n```\n").unwrap();
+        let line = block.lines().next().unwrap();
+        let ran = run_in(root, line, &[]);
+        assert_eq!(ran.stderr, "", "{line}");
+        fresh += &format!("```console\n$ fluxlimit {line}\n{}```\n{rest}", ran.stdout);
+    }
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test alone")]
+    let is_blessing = std::env::var_os("FLUXLIMIT_BLESS").is_some();
+    if is_blessing {
+        fs::write(&path, &fresh).unwrap();
+    }
+    assert!(page.matches("```console").count() >= 3);
+    assert_eq!(fs::read_to_string(&path).unwrap(), fresh);
 }

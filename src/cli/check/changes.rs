@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::listing::limit_json;
 use crate::cli::numbers;
-use crate::cli::output::{aligned, bad, doubtful, good, strong};
+use crate::cli::output::{aligned, bad, doubtful, good, printable, strong};
 use crate::rules::compare::{Change, Effect, Enforced};
 use crate::yaml::quoted;
 
@@ -31,7 +31,13 @@ fn one(change: &Change<'_>) -> String {
     let (file, node) = change.spot;
     let place = format!("{file}:{}:{}", node.position.line, node.position.column);
     let mut text = String::new();
-    let _ = writeln!(text, "  {}  {}: {} ({place})", effects.join(", "), change.domain, change.path);
+    let _ = writeln!(
+        text,
+        "  {}  {}: {} ({place})",
+        effects.join(", "),
+        printable(change.domain),
+        printable(&change.path.to_string())
+    );
     let mut rows = Vec::new();
     rows.extend(change.before.map(|before| vec!["before".to_owned(), enforced(before)]));
     rows.extend(change.after.map(|after| vec!["after".to_owned(), enforced(after)]));

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::{Value as Json, json};
 
 use crate::cli::numbers;
-use crate::cli::output::{aligned, counted, faint, strong};
+use crate::cli::output::{aligned, counted, faint, printable, strong};
 use crate::engine::Path;
 use crate::rules::file::{Node, NodeLimit, NodeLimits, RuleFile};
 
@@ -59,7 +59,7 @@ pub(super) fn text(files: &[RuleFile]) -> String {
     let mut text = String::new();
     for (domain, files) in domains(files) {
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        let _ = writeln!(text, "{}  {}", strong(domain), faint(names.join(", ")));
+        let _ = writeln!(text, "{}  {}", strong(printable(domain)), faint(names.join(", ")));
         let mut rows = Vec::new();
         for file in files {
             add_rows(&file.descriptors, 0, &mut rows);
@@ -82,19 +82,19 @@ fn add_rows(nodes: &[Node], depth: usize, rows: &mut Vec<Vec<String>>) {
     for node in nodes {
         let indent = "  ".repeat(depth);
         let written = match node.value.as_str() {
-            "" => format!("{indent}{}", node.key),
-            value => format!("{indent}{}={value}", node.key),
+            "" => format!("{indent}{}", printable(&node.key)),
+            value => format!("{indent}{}", printable(&format!("{}={value}", node.key))),
         };
         match &node.limits {
             NodeLimits::None if node.children.is_empty() => rows.push(vec![written, "exempt".to_owned()]),
             NodeLimits::None => rows.push(vec![written]),
             NodeLimits::Unlimited { name, .. } => {
-                rows.push(vec![written, "unlimited".to_owned(), name.clone()]);
+                rows.push(vec![written, "unlimited".to_owned(), printable(name)]);
             }
             NodeLimits::Limited { limits, .. } => {
                 rows.extend(limits.iter().enumerate().map(|(index, limit)| {
                     let written = if index == 0 { written.clone() } else { format!("{indent}  and") };
-                    vec![written, numbers::line(&limit.limit), limit.name.clone(), marks(node, limit)]
+                    vec![written, numbers::line(&limit.limit), printable(&limit.name), marks(node, limit)]
                 }));
             }
         }
@@ -115,7 +115,7 @@ fn marks(node: &Node, limit: &NodeLimit) -> String {
         marks.push("shared".to_owned());
     }
     if !limit.replaces.is_empty() {
-        marks.push(format!("replaces {}", limit.replaces.join(", ")));
+        marks.push(format!("replaces {}", printable(&limit.replaces.join(", "))));
     }
     marks.join(", ")
 }

@@ -8,7 +8,7 @@ use super::why::{named, statement, words};
 use super::{Told, node, place};
 use crate::cli::entries::shown;
 use crate::cli::numbers;
-use crate::cli::output::{aligned, bad, doubtful, faint, good, hint, strong};
+use crate::cli::output::{aligned, bad, doubtful, faint, good, hint, printable, strong};
 use crate::engine::Miss;
 use crate::limit::Limit;
 use crate::request::{Descriptor, Entry};
@@ -37,7 +37,8 @@ impl Told<'_> {
         for (index, explained) in self.explanation.descriptors.iter().enumerate() {
             let descriptor = &self.request.descriptors[index];
             let number = if several { format!("descriptor {}", index + 1) } else { "descriptor".to_owned() };
-            let entries: Vec<String> = descriptor.entries.iter().map(shown).collect();
+            let entries: Vec<String> =
+                descriptor.entries.iter().map(|entry| printable(&shown(entry))).collect();
             let _ = writeln!(text, "\n{}  {}\n", strong(number), entries.join(", "));
             text += &steps(explained, descriptor);
             text.push('\n');
@@ -205,6 +206,9 @@ impl Told<'_> {
                 let words = "refuses only if every descriptor of the quota is refused (`quota_mode`)";
                 rows.push(row("quota", words));
             }
+            if rule.node.metadata.is_some() {
+                rows.push(row("metadata", "answers carry that of the rule while it does not refuse"));
+            }
             rows.push(self.counted(explained, descriptor));
             for step in explained.steps.iter().filter(|step| step.spot.node.share_threshold) {
                 let words = format!(
@@ -234,8 +238,9 @@ impl Told<'_> {
 
     fn counted(&self, explained: &Explained<'_>, descriptor: &Descriptor) -> Vec<String> {
         let counted = explained.counted(&descriptor.entries);
-        let entries: Vec<String> = counted.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        row("counted under", format!("{}: {}", self.explain.asked.domain, entries.join(", ")))
+        let entries: Vec<String> =
+            counted.iter().map(|(key, value)| printable(&format!("{key}={value}"))).collect();
+        row("counted under", format!("{}: {}", printable(&self.explain.asked.domain), entries.join(", ")))
     }
 }
 
@@ -253,9 +258,9 @@ fn path(explained: &Explained<'_>, rule: Spot<'_>) -> String {
 fn steps(explained: &Explained<'_>, descriptor: &Descriptor) -> String {
     let taken = explained.steps.iter().zip(&descriptor.entries).map(|(step, entry)| {
         vec![
-            shown(entry),
+            printable(&shown(entry)),
             good(how(step.how)).to_string(),
-            node(step.spot),
+            printable(&node(step.spot)),
             faint(place(step.spot)).to_string(),
         ]
     });
@@ -267,7 +272,7 @@ fn steps(explained: &Explained<'_>, descriptor: &Descriptor) -> String {
             (_, 0) => bad("no match").to_string(),
             _ => faint("not reached").to_string(),
         };
-        vec![shown(entry), word]
+        vec![printable(&shown(entry)), word]
     }));
     aligned("  ", &rows)
 }
