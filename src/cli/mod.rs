@@ -1,8 +1,17 @@
 //! The command line.
 
+mod ask;
+mod check;
+mod completions;
+mod entries;
+mod explain;
+mod numbers;
+mod output;
+mod rules;
 mod serve;
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -14,7 +23,14 @@ use clap::{Parser, Subcommand};
     about = "A rate-limit server for Envoy",
     long_about = "A rate-limit server for Envoy.\n\nEnvoy, Istio, Envoy Gateway or Contour ask it for each request; \
                   it matches the request's descriptors against rules and answers OK or OVER_LIMIT.",
-    after_help = "Every setting, with its default, is explained in config/fluxlimit.yaml.",
+    after_help = "Start here:
+  fluxlimit check config/rules                          are the rules good, and what do they say?
+  fluxlimit explain --rules config/rules --domain edge remote_address=10.0.0.1
+                                                        which limit applies to a request, and why?
+  fluxlimit serve --rules config/rules                  answer Envoy
+  fluxlimit ask --domain edge remote_address=10.0.0.1   ask the running server once
+
+Every setting, with its default, is explained in config/fluxlimit.yaml.",
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -26,6 +42,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Check(check::Check),
+    Explain(explain::Explain),
+    Ask(ask::Ask),
+    Completions(completions::Completions),
 }
 
 impl Cli {
@@ -33,9 +53,13 @@ impl Cli {
     ///
     /// # Errors
     /// Why it could not be done.
-    pub fn run(self) -> Result<(), Box<dyn Error>> {
+    pub fn run(self) -> Result<ExitCode, Box<dyn Error>> {
         match self.command {
-            Command::Serve(serve) => serve.run(),
+            Command::Serve(serve) => serve.run().map(|()| ExitCode::SUCCESS),
+            Command::Check(check) => check.run(),
+            Command::Explain(explain) => explain.run(),
+            Command::Ask(ask) => ask.run(),
+            Command::Completions(completions) => completions.run(),
         }
     }
 }

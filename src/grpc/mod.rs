@@ -17,6 +17,7 @@ use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
 use crate::limiter::Limiter;
 
+pub mod client;
 mod convert;
 mod deadline;
 mod exec;

@@ -21,7 +21,8 @@ use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
 use crate::request::RequestError;
 
-const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+/// The path of the one call that is asked for each request.
+pub(super) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
 /// What all connections share.
 #[derive(Debug)]

@@ -2,29 +2,28 @@
 
 use std::collections::HashMap;
 
-use crate::limit::Algorithm;
+use crate::rules::compare::Meter;
 use crate::rules::{LimitInfo, RuleSet};
 
 /// The limits that were there before and begin to count anew, because their algorithm or period is part of
 /// the key under which they are counted.
 pub(super) fn started_fresh(old: &RuleSet, new: &RuleSet) -> Vec<String> {
-    let mut before: HashMap<_, Vec<(Algorithm, u64)>> = HashMap::new();
+    let mut before: HashMap<_, Vec<Meter>> = HashMap::new();
     for (place, meter) in metered(old) {
         before.entry(place).or_default().push(meter);
     }
-    let fresh = metered(new).filter(|(place, meter)| {
-        // Any limit of the same rule may have counted for it: limits of a list are told apart by nothing else.
-        before.get(place).is_some_and(|meters| !meters.contains(meter))
-    });
+    let fresh =
+        metered(new).filter(|(place, meter)| before.get(place).is_some_and(|meters| meter.is_fresh(meters)));
     fresh.map(|((domain, path), _)| format!("{domain}: {path}")).collect()
 }
 
 type Place<'a> = (&'a str, String);
 
-fn metered(rules: &RuleSet) -> impl Iterator<Item = (Place<'_>, (Algorithm, u64))> {
+fn metered(rules: &RuleSet) -> impl Iterator<Item = (Place<'_>, Meter)> {
     rules.limits().iter().filter_map(|info: &LimitInfo| {
         let limit = info.limit?;
-        Some(((&*info.domain, info.path.to_string()), (limit.algorithm(), limit.period_ms())))
+        let meter = Meter::of(&limit, info.in_list && info.shadow_mode);
+        Some(((&*info.domain, info.path.to_string()), meter))
     })
 }
 

@@ -4,9 +4,11 @@
 //! that they have, [`RuleSet::compile`] makes the tree of them that [`RuleSet::question`] asks.
 
 mod check;
+pub mod compare;
 mod compile;
 mod decode;
 mod describe;
+pub mod explain;
 pub mod file;
 pub mod load;
 mod pattern;

@@ -74,10 +74,13 @@ pub(super) struct RuleLimit {
 }
 
 /// How an entry came to its node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// By its key and its value.
     Exact,
+    /// By a pattern, the first in file order.
     Pattern,
+    /// By its key, whatever its value.
     KeyAlone,
 }
 
@@ -116,22 +119,48 @@ impl Level {
 
     /// The node that an entry goes to.
     pub(super) fn find(&self, entry: &Entry) -> Result<(&Node, Step), Miss> {
+        self.find_index(entry).map(|(index, step)| (&self.nodes[index], step))
+    }
+
+    /// The place of the node that an entry goes to.
+    pub(super) fn find_index(&self, entry: &Entry) -> Result<(usize, Step), Miss> {
         let (key, value) = (&*entry.key, &*entry.value);
         if let Some(index) = self.exact.get(&PairRef(key, value)) {
-            return Ok((&self.nodes[*index], Step::Exact));
+            return Ok((*index, Step::Exact));
         }
         let matches = |(of_key, of_value, _): &&(Pattern, Option<Pattern>, usize)| {
             of_key.matches(key) && of_value.as_ref().is_none_or(|pattern| pattern.matches(value))
         };
         if let Some((_, _, index)) = self.patterns.iter().find(matches) {
-            return Ok((&self.nodes[*index], Step::Pattern));
+            return Ok((*index, Step::Pattern));
         }
         match self.keys.get(key) {
-            Some(Some(index)) => Ok((&self.nodes[*index], Step::KeyAlone)),
+            Some(Some(index)) => Ok((*index, Step::KeyAlone)),
             Some(None) => Err(Miss::Value),
             None if self.patterns.iter().any(|(of_key, ..)| of_key.matches(key)) => Err(Miss::Value),
             None => Err(Miss::Key),
         }
+    }
+
+    /// The places of all nodes that an entry could go to if the first of them did not take it.
+    pub(super) fn candidates(&self, entry: &Entry) -> Vec<usize> {
+        let (key, value) = (&*entry.key, &*entry.value);
+        let exact = self.exact.get(&PairRef(key, value)).copied();
+        let patterns = self.patterns.iter().filter(|(of_key, of_value, _)| {
+            of_key.matches(key) && of_value.as_ref().is_none_or(|pattern| pattern.matches(value))
+        });
+        let alone = self.keys.get(key).copied().flatten();
+        let mut places: Vec<usize> =
+            exact.into_iter().chain(patterns.map(|(.., index)| *index)).chain(alone).collect();
+        // A pattern without a value is also the node that has its own text as key alone.
+        let mut seen = std::collections::BTreeSet::new();
+        places.retain(|place| seen.insert(*place));
+        places
+    }
+
+    /// The node at a place.
+    pub(super) fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
     }
 
     /// Whether no entry can match.

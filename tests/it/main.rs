@@ -1,12 +1,18 @@
 //! Every integration test, in one binary: a module per area.
 
 mod buckets;
+mod command_ask;
+mod command_check;
+mod command_explain;
+mod commands;
+mod comparing;
 mod conformance;
 mod counting;
 mod docs;
 mod envoy;
 mod example_client;
 mod examples;
+mod explaining;
 mod golden_http;
 mod golden_loads;
 mod golden_scalars;

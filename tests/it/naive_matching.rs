@@ -155,7 +155,7 @@ fn limits() -> impl Strategy<Value = NodeLimits> {
 }
 
 /// A level whose nodes have keys and values of their own; some levels go deeper.
-fn levels() -> impl Strategy<Value = Vec<Node>> {
+pub(crate) fn levels() -> impl Strategy<Value = Vec<Node>> {
     let keys = proptest::sample::select(vec!["a", "b", "ab", "a*", "*b", "*"]);
     let values = proptest::sample::select(vec!["", "", "x", "y", "xy", "x*", "*y", "*", "x*y*"]);
     let alone =

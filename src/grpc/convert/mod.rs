@@ -1,11 +1,14 @@
 //! Messages to a [`Request`], a [`Decision`] to messages. Nothing is decided here.
 
+mod client;
+
 use super::message::{
     Code as CodeNumber, DescriptorStatus, HeaderValue, RateLimit, RateLimitDescriptor, RateLimitRequest,
     RateLimitResponse,
 };
 use crate::engine::{Code, Decision, Map, Status, StatusLimit, Value};
 use crate::request::{Descriptor, Entry, MAX_DESCRIPTORS, Override, Request, RequestError};
+pub(super) use client::{asked, code_name, decision};
 
 /// The request that `message` asks; its bytes are moved, not copied.
 ///
