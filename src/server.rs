@@ -89,10 +89,7 @@ impl Server {
 
         let serving = serve(&config, &parts, grpc, http, stop);
         let background = async {
-            tokio::join!(
-                reloader.watch(reload, std::future::pending()),
-                sweep(&parts.store, config.memory.sweep_ms)
-            );
+            tokio::join!(reloader.watch(reload), sweep(&parts.store, config.memory.sweep_ms));
         };
         tokio::select! {
             () = serving => tracing::info!("stopped"),

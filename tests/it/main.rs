@@ -22,6 +22,7 @@ mod model;
 mod naive_matching;
 mod policy;
 mod program;
+mod reload;
 mod rule_fixtures;
 mod served;
 mod settlements;
