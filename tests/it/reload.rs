@@ -64,8 +64,11 @@ fn question(user: &str) -> RateLimitRequest {
 
 #[tokio::test]
 async fn a_config_map_that_kubernetes_swaps_is_noticed() {
-    let mount = tempfile::tempdir().unwrap();
-    let path = |name: &str| mount.path().join(name);
+    // Not the temporary directory itself: the one above it is watched too, and others write there.
+    let outer = tempfile::tempdir().unwrap();
+    let mount = outer.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let path = |name: &str| mount.join(name);
     let version = |name: &str, count| {
         fs::create_dir(path(name)).unwrap();
         fs::write(path(name).join("edge.yaml"), a_day(count)).unwrap();
@@ -73,7 +76,7 @@ async fn a_config_map_that_kubernetes_swaps_is_noticed() {
     version("..2026_01", 11);
     symlink("..2026_01", path("..data")).unwrap();
     symlink("..data/edge.yaml", path("edge.yaml")).unwrap();
-    let server = start(mount.path()).await;
+    let server = start(&mount).await;
     in_force(&server, 11).await;
     // The order of the kubelet: the new directory, a link to it, the rename, the old directory.
     for (old, new, count) in [("..2026_01", "..2026_02", 12), ("..2026_02", "..2026_03", 13)] {

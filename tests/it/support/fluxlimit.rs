@@ -118,8 +118,10 @@ impl RuleDirectory {
     /// A new directory whose rule file says `text`.
     pub(crate) fn with(text: &str) -> Self {
         let outer = tempfile::tempdir().expect("a temporary directory");
-        let rules = outer.path().join("rules");
-        std::fs::create_dir(&rules).expect("the directory can be written");
+        // Two levels down: the server watches the directory above the rules too, and drafts are written
+        // where it does not look, so that only the change of the file itself can be noticed.
+        let rules = outer.path().join("mount/rules");
+        std::fs::create_dir_all(&rules).expect("the directory can be written");
         let directory = Self { outer, rules };
         directory.write(text);
         directory
