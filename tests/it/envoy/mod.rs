@@ -3,6 +3,7 @@
 //! Limits are per day or per year, so that no time that a test takes can change a count.
 
 mod costs;
+mod flood;
 mod harness;
 mod headers;
 mod life;
