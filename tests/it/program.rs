@@ -219,6 +219,33 @@ async fn the_bound_on_keys_holds_and_newcomers_share_one_counter() {
     assert_eq!(server.ask("user", "user-0").await.status, 200);
 }
 
+/// Envoy passes on whatever a header holds; a thousand values of a megabyte would fill the memory.
+#[tokio::test]
+async fn no_label_of_a_metric_is_as_long_as_a_client_likes() {
+    let rules = RuleDirectory::with(
+        "domain: edge\ndescriptors:\n\
+         - { key: user, value_to_metric: true, rate_limit: { unit: day, requests_per_unit: 100 } }\n",
+    );
+    let server = Fluxlimit::with_rules_at(rules.path()).start().await;
+    let long = "ü".repeat(200_000);
+    assert_eq!(server.ask("user", &long).await.status, 200);
+    assert_eq!(server.ask("user", "short").await.status, 200);
+    let limit = json!({ "requestsPerUnit": 1, "unit": "DAY" });
+    let entries = [json!({ "key": "a", "value": long })];
+    let question = json!({ "domain": "edge", "descriptors": [{ "entries": entries, "limit": limit }] });
+    let elsewhere = json!({ "domain": long, "descriptors": [{ "entries": entries }] });
+    for question in [question, elsewhere] {
+        let asked = Client::new(server.http).post("/json", question.to_string()).await.unwrap();
+        assert_eq!(asked.status, 200);
+    }
+    let page = server.page("/metrics").await.body;
+    for name in [r#"rule="user=üü"#, r#"rule="a=üü"#, r#"domain="üü"#, r#"rule="user=short""#] {
+        assert!(page.contains(name), "{name} is not counted");
+    }
+    let longest = page.lines().map(str::len).max();
+    assert!(longest < Some(1000), "a line of {longest:?} bytes");
+}
+
 #[tokio::test]
 async fn the_log_is_json_when_it_should_be_and_as_quiet_as_it_should_be() {
     let server = with_setting("LOG__FORMAT", "json").await;
