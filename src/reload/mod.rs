@@ -62,8 +62,20 @@ impl Reloader {
         Self { settings, limiter, metrics, health, seen: Mutex::new(None) }
     }
 
-    /// Reads the files and puts their rules in force if they are good and new. Waits for the disk.
-    pub fn load(&self) {
+    /// Reads the files and puts their rules in force if they are good and new.
+    ///
+    /// Dropping the future does not interrupt it.
+    pub async fn load(self: &Arc<Self>) {
+        let reloader = self.clone();
+        // On a thread of its own, since it waits for the disk.
+        if let Err(error) = tokio::task::spawn_blocking(move || reloader.load_now()).await {
+            tracing::error!(%error, "loading the rules failed");
+            self.metrics.loaded(false);
+            self.health.set_rules_errors(vec!["loading the rules failed; the log says why".to_owned()]);
+        }
+    }
+
+    fn load_now(&self) {
         // Held while loading, so that two loads never overtake each other.
         let mut seen = self.seen.lock();
         let mut found = read_paths(&self.settings.paths);

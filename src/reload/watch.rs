@@ -26,10 +26,7 @@ impl Reloader {
             // Before reading, so that no change after it goes unnoticed; and anew each time, since a
             // directory that was replaced has taken its watch along.
             let _watcher = watch_directories(&self.settings.paths, &changed);
-            let reloader = self.clone();
-            if let Err(error) = tokio::task::spawn_blocking(move || reloader.load()).await {
-                tracing::error!(%error, "loading the rules failed");
-            }
+            self.load().await;
             tokio::select! {
                 () = asked.notified() => tracing::info!("the rules are read again, as asked"),
                 () = changed.notified() => self.settle_down(&changed).await,

@@ -1,10 +1,11 @@
 //! The built program: its command line, its settings, and that each of them does what it says.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fluxlimit, RuleDirectory, eventually};
+use crate::support::{Client, Fluxlimit, Process, RuleDirectory, Signal, eventually};
 
 fn environment<const N: usize>(variables: [(&str, &str); N]) -> Vec<(String, String)> {
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
@@ -267,4 +268,24 @@ async fn a_server_without_its_rule_file_waits_for_it() {
     fs::create_dir(directory.path().join("later")).unwrap();
     fs::write(directory.path().join("later/edge.yaml"), TWO_A_DAY).unwrap();
     eventually("readiness", async || (server.page("/ready").await.status == 200).then_some(())).await;
+}
+
+/// It takes long to read the largest file, and much memory, which shows that it has begun.
+#[tokio::test]
+async fn a_server_that_is_still_reading_its_rules_stops_when_told() {
+    let text = format!("domain: d\ndescriptors: [{}]\n", "{},".repeat(5_000_000));
+    let rules = RuleDirectory::with(&text);
+    let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
+    let arguments = ["serve", "--rules", rules.path().to_str().unwrap(), "--grpc", "127.0.0.1:0"];
+    let arguments = [&arguments[..], &["--http", "127.0.0.1:0"]].concat();
+    let server = Process::start("fluxlimit", program, &arguments, &[]);
+    let memory_kib = 4 * text.len() as u64 / 1024;
+    eventually("the rules to be read", async || {
+        (server.peak_memory_kib() > 128 * 1024 + memory_kib).then_some(())
+    })
+    .await;
+    server.signal(Signal::TERM);
+    let (status, output) = server.finished().await;
+    assert!(status.success(), "{status}");
+    assert!(!output.contains("listening"), "it had read them all: {output}");
 }
