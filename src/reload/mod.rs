@@ -14,8 +14,8 @@ use crate::health::Health;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::rules::RuleSet;
-use crate::rules::load::{LoadOptions, Source, load};
-use crate::rules::source::read_paths;
+use crate::rules::load::{LoadOptions, load};
+use crate::rules::source::{Found, read_paths};
 use crate::yaml::{Problem, Severity};
 
 /// Which rules are loaded, and when again.
@@ -47,7 +47,7 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     /// What was read last, good or bad: the same again is not news.
-    seen: Mutex<Option<(Vec<Source>, Vec<Problem>)>>,
+    seen: Mutex<Option<Found>>,
 }
 
 impl Reloader {
@@ -78,21 +78,19 @@ impl Reloader {
     fn load_now(&self) {
         // Held while loading, so that two loads never overtake each other.
         let mut seen = self.seen.lock();
-        let mut found = read_paths(&self.settings.paths);
-        if seen
-            .as_ref()
-            .is_some_and(|(sources, problems)| *sources == found.sources && *problems == found.problems)
-        {
+        let found = read_paths(&self.settings.paths);
+        if seen.as_ref() == Some(&found) {
             return;
         }
-        *seen = Some((found.sources.clone(), found.problems.clone()));
+        let found = seen.insert(found);
+        let mut unreadable = found.problems.clone();
         if self.settings.options.strict {
-            for problem in &mut found.problems {
+            for problem in &mut unreadable {
                 problem.severity = Severity::Error;
             }
         }
         let loaded = load(&found.sources, &self.settings.options);
-        let problems: Vec<Problem> = found.problems.into_iter().chain(loaded.problems).collect();
+        let problems: Vec<Problem> = unreadable.into_iter().chain(loaded.problems).collect();
         let is_ok = !problems.iter().any(Problem::is_error);
         self.metrics.loaded(is_ok);
         problems.iter().for_each(report);

@@ -12,7 +12,7 @@ use super::load::Source;
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// What was found at the paths.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The files, in the order of the paths and then of their names.
     pub sources: Vec<Source>,
