@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use crate::engine::{AnswerSettings, Decision, Outcome, answer};
+use crate::engine::{AnswerSettings, Decision, Outcome, Question, answer};
 use crate::metrics::{Metrics, Tally};
 use crate::request::{Request, RequestError};
 use crate::rules::{Modes, RuleSet};
-use crate::store::{Store, StoreError};
+use crate::store::{Settling, Store, StoreError};
 use crate::time::Stopwatch;
 
 /// Answers requests by the rules in force.
@@ -78,26 +78,79 @@ impl Limiter {
     /// # Errors
     /// See [`CheckError`].
     pub async fn check(&self, request: &Request) -> Result<Decision, CheckError> {
+        // What a decision needs on its way is a few kilobytes. On the stack they cost nothing; in this
+        // future they would be in the future of every call, which is moved several times.
+        if self.store.answers_at_once() {
+            return self.check_at_once(request);
+        }
+        Box::pin(self.check_waiting(request)).await
+    }
+
+    /// Counts a request that a front could not read, so that it never came to [`Self::check`]. For Envoy it
+    /// got no answer, like any other error.
+    pub fn count_unreadable(&self, reason: &dyn std::fmt::Display) {
+        tracing::debug!(%reason, "a request could not be read");
+        self.metrics.failed();
+    }
+
+    fn check_at_once(&self, request: &Request) -> Result<Decision, CheckError> {
         let watch = Stopwatch::start();
-        let decided = self.decide(request).await;
+        let decided = self.active(request).and_then(|active| {
+            let question = active.rules.question(request, self.settings.modes);
+            let outcome = match self.settle(&question) {
+                Settling::Ready(outcome) => outcome?,
+                Settling::Later(_) => return Err(CheckError::Store(StoreError::NotAtOnce)),
+            };
+            Ok(self.answer(&active, request, &question, &outcome))
+        });
+        self.count(&watch, decided)
+    }
+
+    async fn check_waiting(&self, request: &Request) -> Result<Decision, CheckError> {
+        let watch = Stopwatch::start();
+        let decided = async {
+            let active = self.active(request)?;
+            let question = active.rules.question(request, self.settings.modes);
+            let outcome = self.settle(&question).outcome().await?;
+            Ok(self.answer(&active, request, &question, &outcome))
+        };
+        self.count(&watch, decided.await)
+    }
+
+    fn active(&self, request: &Request) -> Result<Arc<Active>, CheckError> {
+        request.check()?;
+        self.active.load_full().ok_or(CheckError::NoRules)
+    }
+
+    /// Asks the store, if there is anything to ask.
+    fn settle<'a>(&'a self, question: &'a Question<'_>) -> Settling<'a> {
+        if question.settlement.is_empty() {
+            return Settling::Ready(Ok(Outcome::default()));
+        }
+        self.store.settle(&question.settlement)
+    }
+
+    fn answer(
+        &self,
+        active: &Active,
+        request: &Request,
+        question: &Question<'_>,
+        outcome: &Outcome,
+    ) -> Decision {
+        let ratio = self.settings.near_limit_ratio;
+        self.metrics.settled(&active.tally, request, question, outcome, ratio);
+        answer(request, question, outcome, &self.settings.answer)
+    }
+
+    fn count(
+        &self,
+        watch: &Stopwatch,
+        decided: Result<Decision, CheckError>,
+    ) -> Result<Decision, CheckError> {
         match &decided {
             Ok(decision) => self.metrics.answered(decision.code, watch.elapsed()),
             Err(_) => self.metrics.failed(),
         }
         decided
-    }
-
-    async fn decide(&self, request: &Request) -> Result<Decision, CheckError> {
-        request.check()?;
-        let active = self.active.load_full().ok_or(CheckError::NoRules)?;
-        let question = active.rules.question(request, self.settings.modes);
-        let outcome = if question.settlement.is_empty() {
-            Outcome::default()
-        } else {
-            self.store.settle(&question.settlement).outcome().await?
-        };
-        let ratio = self.settings.near_limit_ratio;
-        self.metrics.settled(&active.tally, request, &question, &outcome, ratio);
-        Ok(answer(request, &question, &outcome, &self.settings.answer))
     }
 }

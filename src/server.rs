@@ -68,6 +68,14 @@ impl Server {
         Ok(Self { config, grpc, http })
     }
 
+    /// Where gRPC and HTTP are listened for, with the ports that were chosen.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.grpc.local_addr()?, self.http.local_addr()?))
+    }
+
     /// Loads the rules, answers until it is told to stop, drains and returns.
     pub async fn run(self, orders: Orders<impl Future<Output = ()>, impl Future<Output = ()>>) {
         let Self { config, grpc, http } = self;

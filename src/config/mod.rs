@@ -85,11 +85,10 @@ pub struct ConfigError(pub Vec<Problem>);
 
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
+        let count = self.0.len();
+        write!(f, "{count} mistake{} in the settings", if count == 1 { "" } else { "s" })?;
+        // Each on a line that begins with its place, whatever the caller writes before the first line.
+        self.0.iter().try_for_each(|problem| write!(f, "\n{problem}"))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +16,9 @@ const PREFIX: &str = "FLUXLIMIT_";
 
 /// The variable that names the settings file.
 const CONFIG_VARIABLE: &str = "FLUXLIMIT_CONFIG";
+
+/// Largest settings file, in bytes: a hundred times the one that explains every setting.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 pub(super) fn load(
     flags: &Flags,
@@ -43,7 +48,7 @@ pub(super) fn load(
 
 fn read_file(path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
     let name = path.display().to_string();
-    let text = match std::fs::read(path) {
+    let text = match read_bounded(path) {
         Ok(text) => text,
         Err(error) => {
             let message = Message::new(format!("cannot read the settings: {error}"));
@@ -55,6 +60,15 @@ fn read_file(path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
     let decoded = yaml::decode(&name, &text, |fields| read_fields(fields, config));
     // A key that stands twice is a mistake here, so warnings count as well.
     problems.extend(decoded.problems);
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(text)
 }
 
 /// Reads every setting of a file; one whose path has two names stands in a map of the first name.
@@ -97,9 +111,9 @@ fn variables(
 ) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for (name, value) in environment {
-        let ours = |name: &&str| name.starts_with(PREFIX) && !is_service_link(name);
-        let Some(name) = name.to_str().filter(ours) else { continue };
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
         match value.into_string() {
+            Ok(value) if is_service_link(name, &value) => {}
             Ok(value) => {
                 variables.insert(name.to_owned(), value);
             }
@@ -109,11 +123,17 @@ fn variables(
     variables
 }
 
-/// Whether Kubernetes made this variable of a service whose name begins like ours.
-fn is_service_link(name: &str) -> bool {
-    // No setting has any of these in its path.
-    let marks = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"];
-    name.ends_with("_PORT") || marks.iter().any(|mark| name.contains(mark))
+/// Whether Kubernetes made this variable of a service whose name begins like ours. No setting is named so.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let ends_like_a_service = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT");
+    // `FLUXLIMIT_PORT_8081_TCP_ADDR` of a port; `FLUXLIMIT_PORT` of the first one, always a URL. A
+    // `FLUXLIMIT_GRPC_PORT=8081` is somebody's mistake.
+    let mut after_port = name.split("_PORT_").skip(1);
+    let is_port = after_port.any(|rest| {
+        let rest = rest.trim_start_matches(|character: char| character.is_ascii_digit());
+        ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| rest.starts_with(protocol))
+    });
+    ends_like_a_service || is_port || name.ends_with("_PORT") && value.contains("://")
 }
 
 fn read_variables(variables: &BTreeMap<String, String>, config: &mut Config, problems: &mut Vec<Problem>) {

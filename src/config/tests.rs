@@ -95,7 +95,7 @@ fn all_mistakes_of_all_sources_are_told_at_once() {
         ("FLUXLIMIT_MEMORY__MAX_KEYS", "0"),
     ];
     let flags = Flags { store: Some("redis://user:secret@host".to_owned()), ..flags() };
-    let expected = "\
+    let expected = "9 mistakes in the settings
 FILE:1:17: drain_delay_ms: wrong type: found the text `soon`; expected a whole number from 0 to 3600000
 FILE:3:3: memory.max_kyes: unknown key `max_kyes`; expected `max_keys` or `sweep_ms`
   hint: did you mean `max_keys`?
@@ -114,7 +114,7 @@ FLUXLIMIT_MEMORY__MAX_KEYS: `0` is out of range; expected a whole number from 1 
 fn a_server_without_rules_is_told_how_to_get_some() {
     assert_eq!(
         load(&Flags::default(), &[]).unwrap_err().to_string(),
-        "settings: no rules are given; expected `--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file"
+        "1 mistake in the settings\nsettings: no rules are given; expected `--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file"
     );
 }
 
@@ -122,7 +122,7 @@ fn a_server_without_rules_is_told_how_to_get_some() {
 fn a_settings_file_that_is_not_there_is_an_error_and_not_the_defaults() {
     let flags = Flags { config: Some("/nowhere/fluxlimit.yaml".into()), ..flags() };
     let error = load(&flags, &[]).unwrap_err().to_string();
-    assert!(error.starts_with("/nowhere/fluxlimit.yaml: cannot read the settings: "), "{error}");
+    assert!(error.contains("\n/nowhere/fluxlimit.yaml: cannot read the settings: "), "{error}");
 }
 
 /// Kubernetes tells every pod of the services beside it, and one of them is likely to be called `fluxlimit`.
@@ -139,4 +139,35 @@ fn the_variables_that_kubernetes_makes_of_services_are_not_mistaken_for_settings
         ("FLUXLIMIT_HEADLESS_PORT_8081_TCP_PROTO", "tcp"),
     ];
     assert_eq!(load(&flags(), &linked), load(&flags(), &[]));
+}
+
+/// `FLUXLIMIT_GRPC_PORT` looks like one of them, and is what somebody who knows the reference would try.
+#[test]
+fn a_port_of_no_service_is_a_mistake() {
+    for name in ["FLUXLIMIT_GRPC_PORT", "FLUXLIMIT_PORT", "FLUXLIMIT_PORT_8081", "FLUXLIMIT_PORT_TCP"] {
+        let error = load(&flags(), &[(name, "8081")]).unwrap_err().to_string();
+        assert!(error.contains(&format!("\n{name}: unknown variable `{name}`")), "{error}");
+    }
+}
+
+#[test]
+fn a_key_that_stands_twice_is_a_mistake() {
+    let error = mistakes("drain_delay_ms: 1\ndrain_delay_ms: 2\n", &[], flags());
+    assert!(error.contains("FILE:1:1: drain_delay_ms: `drain_delay_ms` stands twice"), "{error}");
+}
+
+#[test]
+fn a_settings_file_that_never_ends_is_not_read_for_ever() {
+    let flags = Flags { config: Some("/dev/zero".into()), ..flags() };
+    let error = load(&flags, &[]).unwrap_err().to_string();
+    assert!(error.contains("larger than 1048576 bytes"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_that_is_not_text_is_a_mistake() {
+    use std::os::unix::ffi::OsStringExt;
+    let environment = [("FLUXLIMIT_HTTP".into(), OsString::from_vec(vec![0xff]))];
+    let error = Config::load_with(&flags(), environment).unwrap_err().to_string();
+    assert!(error.ends_with("\nFLUXLIMIT_HTTP: the value is not UTF-8"), "{error}");
 }

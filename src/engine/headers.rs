@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::answer::{AnswerSettings, Judged};
+use super::judged::Judged;
 use super::{Code, Header};
 
 /// Which response headers are added to an answer.
@@ -42,19 +42,24 @@ impl Default for HeaderNames {
     }
 }
 
-pub(super) fn headers(judged: &[Judged<'_>], code: Code, settings: &AnswerSettings) -> Vec<Header> {
+pub(super) fn headers(
+    judged: &[Judged<'_>],
+    code: Code,
+    style: HeaderStyle,
+    names: &HeaderNames,
+) -> Vec<Header> {
     let mut headers = Vec::new();
-    if settings.headers == HeaderStyle::Off {
+    if style == HeaderStyle::Off {
         return headers;
     }
     let Some(told) = told(judged) else { return headers };
-    if matches!(settings.headers, HeaderStyle::Reference | HeaderStyle::Both) {
-        let HeaderNames { limit, remaining, reset } = &settings.header_names;
+    if matches!(style, HeaderStyle::Reference | HeaderStyle::Both) {
+        let HeaderNames { limit, remaining, reset } = names;
         headers.push(Header { name: limit.clone(), value: told.limit.count().to_string() });
         headers.push(Header { name: remaining.clone(), value: told.remaining().to_string() });
         headers.push(Header { name: reset.clone(), value: told.reset_s().to_string() });
     }
-    if matches!(settings.headers, HeaderStyle::Ietf | HeaderStyle::Both) {
+    if matches!(style, HeaderStyle::Ietf | HeaderStyle::Both) {
         headers.push(Header { name: "RateLimit-Policy".into(), value: policies(judged) });
         headers.push(Header {
             name: "RateLimit".into(),

@@ -3,7 +3,7 @@
 //! The reference's fields (`domain`, `descriptors`, `hitsAddend`, `metadata`), and beside them `decided_by`,
 //! so that an access log can print which rule refused.
 
-use super::answer::{Judged, tightness};
+use super::judged::{Judged, tightness};
 use super::{Code, Map, Value};
 use crate::request::{Descriptor, Override, Request};
 

@@ -6,6 +6,7 @@
 mod answer;
 mod decision;
 mod headers;
+mod judged;
 mod key;
 mod metadata;
 mod path;

@@ -1,7 +1,7 @@
 //! How long an answer may take: `grpc-timeout`, and a bound for callers that name none.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -42,11 +42,10 @@ fn parse(value: &[u8]) -> Option<Duration> {
 ///
 /// The timer is made only for a future that has to wait: one that answers at once, as the memory
 /// store's does, costs no reading of the clock.
-pub(super) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+pub(super) async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F::Output> {
     match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
         Poll::Ready(output) => Some(output),
-        Poll::Pending => tokio::time::timeout(limit, future).await.ok(),
+        Poll::Pending => Box::pin(tokio::time::timeout(limit, future)).await.ok(),
     }
 }
 
@@ -85,7 +84,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_ready_needs_no_time_and_what_is_not_ends() {
-        assert_eq!(within(Duration::ZERO, async { 7 }).await, Some(7));
-        assert_eq!(within(Duration::from_millis(20), std::future::pending::<()>()).await, None);
+        assert_eq!(within(Duration::ZERO, std::pin::pin!(async { 7 })).await, Some(7));
+        assert_eq!(
+            within(Duration::from_millis(20), std::pin::pin!(std::future::pending::<()>())).await,
+            None
+        );
     }
 }

@@ -39,12 +39,14 @@ where
     F: Future + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.0.lock().push(Box::pin(async move {
-            // A panic must cost its own stream, which is reset when it is dropped, not its neighbours.
-            if let Err(panic) = AssertUnwindSafe(stream).catch_unwind().await {
+        // A panic must cost its own stream, which is reset when it is dropped, not its neighbours.
+        // Combinators, since an `async` block would hold the stream twice.
+        let stream = AssertUnwindSafe(stream).catch_unwind().map(|ended| {
+            if let Err(panic) = ended {
                 tracing::error!(message = message_of(panic.as_ref()), "a stream ended in a panic");
             }
-        }));
+        });
+        self.0.lock().push(Box::pin(stream));
     }
 }
 
@@ -82,7 +84,12 @@ pub(super) async fn drive<C: Future>(
             }
             streams.take(&mut opened);
             let mut moved = !opened.is_empty();
-            running.extend(opened.drain(..));
+            for mut stream in opened.drain(..) {
+                // Most are answered at their first poll and never need a place among those that wait.
+                if stream.as_mut().poll(context).is_pending() {
+                    running.push(stream);
+                }
+            }
             // Ends: every turn takes a stream away, and none is added here.
             while let Poll::Ready(Some(())) = running.poll_next_unpin(context) {
                 moved = true;

@@ -1,8 +1,11 @@
 //! Calls by path: `ShouldRateLimit` is answered here, health and reflection by tonic's services.
 
 use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -46,37 +49,58 @@ impl Calls {
     }
 
     /// The answer to one call. Failures of gRPC are answers too, so nothing can fail here.
-    pub(super) async fn answer(
+    ///
+    /// The future is moved into the executor for every call, so it holds no more than it needs: what can be
+    /// told from the head alone is told before there is one, and the rare calls are boxed.
+    pub(super) fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Reply>, Infallible> {
-        if let Some(refused) = not_grpc(request.method(), request.headers()) {
-            return Ok(refused);
-        }
+    ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + Send {
         let limit = deadline::of(request.headers());
-        let answer = if request.uri().path() == SHOULD_RATE_LIMIT {
-            deadline::within(limit, self.should_rate_limit(request.into_body())).await
-        } else {
-            // Boxed, so that these rare calls do not enlarge the future of every stream.
-            deadline::within(limit, Box::pin(self.service.others.answer(request))).await
-        };
-        let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("deadline exceeded")));
-        Ok(answer.unwrap_or_else(Status::into_http))
+        if let Some(refused) = not_grpc(request.method(), request.headers()) {
+            return Either::Right(Either::Left(ready(Ok(refused))));
+        }
+        if request.uri().path() == SHOULD_RATE_LIMIT {
+            let body = request.into_body();
+            return Either::Left(async move {
+                let call = pin!(self.should_rate_limit(body));
+                Ok(in_time(deadline::within(limit, call).await))
+            });
+        }
+        Either::Right(Either::Right(Box::pin(async move {
+            let call = pin!(self.service.others.answer(request));
+            Ok(in_time(deadline::within(limit, call).await))
+        })))
     }
 
-    async fn should_rate_limit<B>(&self, body: B) -> Result<Response<Reply>, Status>
+    async fn read<B>(&self, body: B) -> Result<crate::request::Request, Status>
     where
         B: Body<Data = bytes::Bytes> + Unpin,
     {
         let bytes = frame::read(body, &self.unfinished).await?;
         let message = RateLimitRequest::decode(bytes)
             .map_err(|error| Status::invalid_argument(format!("not a RateLimitRequest: {error}")))?;
-        let request = convert::request(message).map_err(|error| bad_request(&error))?;
+        convert::request(message).map_err(|error| bad_request(&error))
+    }
+
+    async fn should_rate_limit<B>(&self, body: B) -> Result<Response<Reply>, Status>
+    where
+        B: Body<Data = bytes::Bytes> + Unpin,
+    {
+        let request = self.read(body).await.inspect_err(|status| {
+            self.service.limiter.count_unreadable(&status.message());
+        })?;
         let decision = self.service.limiter.check(&request).await.map_err(|error| no_answer(&error))?;
         let mut response = Response::new(Reply::Message(frame::encode(&convert::response(decision))?));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)
     }
+}
+
+/// The answer of a call that ended, or of one whose time is up.
+fn in_time(answer: Option<Result<Response<Reply>, Status>>) -> Response<Reply> {
+    let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("deadline exceeded")));
+    answer.unwrap_or_else(Status::into_http)
 }
 
 /// What a client is told that does not speak gRPC; `None` if it does.

@@ -25,11 +25,17 @@ const MAX_REASON_CHARS: usize = 300;
 pub(super) async fn ask(State(sources): State<Sources>, request: Request<Body>) -> Response {
     let body = match read(request.into_body()).await {
         Ok(body) => body,
-        Err(refused) => return refused,
+        Err(refused) => {
+            sources.limiter.count_unreadable(&"no body, or too large a one");
+            return refused;
+        }
     };
     let request = match question::parse(&body) {
         Ok(request) => request,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => {
+            sources.limiter.count_unreadable(&error);
+            return refuse(StatusCode::BAD_REQUEST, &error.to_string());
+        }
     };
     match sources.limiter.check(&request).await {
         Ok(decision) => {

@@ -18,6 +18,9 @@ use crate::rules::load::{LoadOptions, load};
 use crate::rules::source::{Found, read_paths};
 use crate::yaml::{Problem, Severity};
 
+/// The most limits that the log names one by one after a load, because they start fresh.
+const MAX_FRESH_LINES: usize = 100;
+
 /// Which rules are loaded, and when again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -60,6 +63,11 @@ impl Reloader {
         health: Arc<Health>,
     ) -> Self {
         Self { settings, limiter, metrics, health, seen: Mutex::new(None) }
+    }
+
+    /// Takes the next load for news even if the files are the same: somebody asked, and wants to be told.
+    pub fn forget(&self) {
+        *self.seen.lock() = None;
     }
 
     /// Reads the files and puts their rules in force if they are good and new.
@@ -107,8 +115,12 @@ impl Reloader {
 
     fn put(&self, rules: RuleSet) {
         if let Some(old) = self.limiter.rules() {
-            for fresh in changes::started_fresh(&old, &rules) {
-                tracing::info!(rule = fresh, "this limit starts fresh: its algorithm or period changed");
+            let fresh = changes::started_fresh(&old, &rules);
+            for rule in fresh.iter().take(MAX_FRESH_LINES) {
+                tracing::info!(rule, "this limit starts fresh: its algorithm or period changed");
+            }
+            if fresh.len() > MAX_FRESH_LINES {
+                tracing::info!(limits = fresh.len(), "so many limits start fresh in all");
             }
         }
         let (domains, limits) = (rules.domains().count(), rules.limits().len());

@@ -28,7 +28,10 @@ impl Reloader {
             let _watcher = watch_directories(&self.settings.paths, &changed);
             self.load().await;
             tokio::select! {
-                () = asked.notified() => tracing::info!("the rules are read again, as asked"),
+                () = asked.notified() => {
+                    tracing::info!("the rules are read again, as asked");
+                    self.forget();
+                }
                 () = changed.notified() => self.settle_down(&changed).await,
                 () = tokio::time::sleep(Duration::from_millis(self.settings.poll_ms)) => {}
             }

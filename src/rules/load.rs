@@ -1,6 +1,6 @@
 //! Texts of rule files → the rules of every domain, or every mistake in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::yaml::{Problem, Problems, Severity};
 
@@ -66,7 +66,18 @@ pub fn load(sources: &[Source], options: &LoadOptions) -> Loaded {
             problem.severity = Severity::Error;
         }
     }
-    Loaded { files: decoded.into_iter().filter_map(|file| file.file).collect(), problems }
+    let mut files: Vec<RuleFile> = decoded.into_iter().filter_map(|file| file.file).collect();
+    complete_overrides(&mut files, options.defaults);
+    Loaded { files, problems }
+}
+
+/// What the settings say of overrides holds for the domains none of whose files says it.
+fn complete_overrides(files: &mut [RuleFile], defaults: Defaults) {
+    let says = |file: &&RuleFile| file.overrides_count_refused.is_some();
+    let said: HashSet<String> = files.iter().filter(says).map(|file| file.domain.clone()).collect();
+    for file in files.iter_mut().filter(|file| !said.contains(&file.domain)) {
+        file.overrides_count_refused = defaults.count_refused;
+    }
 }
 
 /// The first problems of each severity; more of the same kind help nobody.
@@ -155,6 +166,17 @@ mod tests {
         let loaded = load(&[source("a", text), source("b", "domain: e")], &LoadOptions::default());
         let said: Vec<_> = loaded.files.iter().map(|file| file.overrides_count_refused).collect();
         assert_eq!(said, [Some(false), None]);
+    }
+
+    #[test]
+    fn overrides_take_count_refused_from_the_settings_where_no_file_of_the_domain_says_it() {
+        let defaults = Defaults { count_refused: Some(false), ..Defaults::default() };
+        let options = LoadOptions { merge_domains: true, defaults, ..LoadOptions::default() };
+        let says = "domain: d\ndefaults: {count_refused: true}\n";
+        let sources = [source("a", says), source("b", "domain: d"), source("c", "domain: e")];
+        let files = load(&sources, &options).files;
+        let said: Vec<_> = files.iter().map(|file| file.overrides_count_refused).collect();
+        assert_eq!(said, [Some(true), None, Some(false)]);
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Applies `settlement` to the stored states, at the store's own time.
     fn settle<'a>(&'a self, settlement: &'a Settlement) -> Settling<'a>;
 
+    /// Whether [`Self::settle`] always answers without waiting.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// Asks whether the store answers.
     fn ping(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>>;
 }
@@ -58,4 +63,7 @@ pub enum StoreError {
         /// What the log says of it.
         reason: String,
     },
+    /// It said that it answers at once, and did not.
+    #[error("the store has to be waited for")]
+    NotAtOnce,
 }

@@ -168,3 +168,15 @@ async fn an_open_health_watch_does_not_hold_the_stop() {
     assert!(watch.next().await.is_none());
     front.stopped().await;
 }
+
+/// Without `failure_mode_deny` each of them is a free pass, so somebody has to see how many there are.
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_counted_as_an_error() {
+    let front = Front::start().await;
+    let mut request = question(1);
+    request.descriptors[0].limit.as_mut().unwrap().unit = 99;
+    let error = front.client().await.should_rate_limit(request).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    let text = front.metrics.text();
+    assert!(text.contains("fluxlimit_decisions_total{code=\"error\"} 1"), "{text}");
+}

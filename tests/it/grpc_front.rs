@@ -72,10 +72,11 @@ impl Store for MoodyStore {
 }
 
 /// A limiter on that store. Its one domain, `edge`, has no rules: requests bring their limits.
-pub(crate) fn limiter() -> (Arc<Limiter>, Arc<MoodyStore>) {
+pub(crate) fn limiter() -> (Arc<Limiter>, Arc<MoodyStore>, Arc<Metrics>) {
     let memory = MemoryStore::new(memory::Settings::default(), Arc::new(SystemClock));
     let store = Arc::new(MoodyStore { waiting: Notify::new(), release: Notify::new(), memory });
-    let limiter = Limiter::new(store.clone(), Arc::new(Metrics::new(Vec::new())), Settings::default());
+    let metrics = Arc::new(Metrics::new(Vec::new()));
+    let limiter = Limiter::new(store.clone(), metrics.clone(), Settings::default());
     let file = RuleFile {
         name: "edge.yaml".to_owned(),
         domain: "edge".to_owned(),
@@ -84,7 +85,7 @@ pub(crate) fn limiter() -> (Arc<Limiter>, Arc<MoodyStore>) {
         descriptors: Vec::new(),
     };
     limiter.put_rules(Arc::new(RuleSet::compile(&[file])));
-    (Arc::new(limiter), store)
+    (Arc::new(limiter), store, metrics)
 }
 
 /// A running front.
@@ -92,6 +93,7 @@ pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<MoodyStore>,
     pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
 }
@@ -100,7 +102,7 @@ impl Front {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let ((limiter, store), health) = (limiter(), Arc::new(Health::new()));
+        let ((limiter, store, metrics), health) = (limiter(), Arc::new(Health::new()));
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(fluxlimit::grpc::serve(
             listener,
@@ -111,7 +113,7 @@ impl Front {
                 drop(stopped.await);
             },
         ));
-        Self { address, store, health, stop: Some(stop), served }
+        Self { address, store, health, metrics, stop: Some(stop), served }
     }
 
     /// Tells the front to stop, without waiting for it.

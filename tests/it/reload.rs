@@ -1,271 +1,287 @@
-//! The built server when its rule files change, are broken, or go away.
-//!
-//! Nothing is polled here but once an hour, so what is noticed is noticed by an event or a signal.
+//! Rule files that change while they are watched, in every way that editors and Kubernetes change files.
 
-use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
-use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
-use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
-use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
-use tonic::transport::Channel;
+use fluxlimit::health::Health;
+use fluxlimit::limiter::{Limiter, Settings as LimiterSettings};
+use fluxlimit::metrics::Metrics;
+use fluxlimit::reload::{Reloader, Settings};
+use fluxlimit::store::memory::{self, MemoryStore};
+use fluxlimit::time::SystemClock;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
-use crate::support::{Client, Fluxlimit, RuleDirectory, Signal, eventually};
+use crate::support::eventually;
 
-const BAD: &str =
-    "domain: edge\ndescriptors:\n- key: user\n  rate_limit: { unit: dya, requests_per_unit: 1 }\n";
-const BAD_PLACE: &str = "edge.yaml:4:23: ";
+/// Longer than any test: what is noticed before was not polled.
+const NEVER_MS: u64 = 3_600_000;
 
-/// A rule of so many a day for every user.
-fn a_day(count: u32) -> String {
-    format!(
-        "domain: edge\ndescriptors:\n- key: user\n  rate_limit: {{ unit: day, requests_per_unit: {count} }}\n"
-    )
+/// A rule file for the domain `d` whose one limit is `count` a day.
+pub(crate) fn a_day(count: u32) -> String {
+    format!("domain: d\ndescriptors:\n- key: user\n  rate_limit: {{unit: day, requests_per_unit: {count}}}\n")
 }
 
-async fn start(rules: &Path) -> Fluxlimit {
-    let setup = Fluxlimit::with_rules_at(rules);
-    setup.setting("RELOAD__POLL_MS", "3600000").setting("RELOAD__DEBOUNCE_MS", "10").start().await
+/// A rule file with a mistake in its second line.
+pub(crate) const BAD: &str = "domain: d\ndescripters: []\n";
+
+/// Replaces a file in one step, so that nobody can read half of it.
+pub(crate) fn put(file: &Path, text: &str) {
+    let draft = file.with_extension("draft");
+    fs::write(&draft, text).unwrap();
+    fs::rename(&draft, file).unwrap();
 }
 
-/// Waits until rules of so many a day are in force.
-async fn in_force(server: &Fluxlimit, count: u32) {
-    let line = format!("requests_per_unit={count},");
-    eventually(&line, async || server.page("/rlconfig").await.body.contains(&line).then_some(())).await;
+/// Rules that are loaded in this process.
+struct Rules {
+    limiter: Arc<Limiter>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    reloader: Arc<Reloader>,
 }
 
-async fn ready_says(server: &Fluxlimit, status: u16, text: &str) {
-    let what = format!("/ready to be {status} with {text:?}");
-    eventually(&what, async || {
-        let page = server.page("/ready").await;
-        (page.status == status && page.body.contains(text)).then_some(())
-    })
-    .await;
+impl Rules {
+    fn of(path: &Path, poll_ms: u64) -> Self {
+        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let store = MemoryStore::new(memory::Settings::default(), Arc::new(SystemClock));
+        let limiter = Arc::new(Limiter::new(Arc::new(store), metrics.clone(), LimiterSettings::default()));
+        let health = Arc::new(Health::new());
+        let paths = vec![path.to_owned()];
+        let settings = Settings { paths, debounce_ms: 10, poll_ms, ..Settings::default() };
+        let reloader = Arc::new(Reloader::new(settings, limiter.clone(), metrics.clone(), health.clone()));
+        Self { limiter, metrics, health, reloader }
+    }
+
+    /// The counts of the limits in force.
+    fn counts(&self) -> Option<Vec<u32>> {
+        let rules = self.limiter.rules()?;
+        Some(rules.limits().iter().filter_map(|info| Some(info.limit?.count())).collect())
+    }
+
+    async fn are(&self, counts: &[u32]) {
+        let what = format!("limits of {counts:?}");
+        eventually(&what, async || self.counts().filter(|found| found == counts).map(drop)).await;
+    }
+
+    async fn have_errors(&self, wanted: bool) -> Vec<String> {
+        eventually("the status", async || {
+            let errors = self.health.rules_errors();
+            (errors.is_empty() != wanted).then_some(errors)
+        })
+        .await
+    }
+
+    fn loads(&self) -> (u64, u64) {
+        loads(&self.metrics.text())
+    }
 }
 
-async fn ready_says_only_ok(server: &Fluxlimit) {
-    eventually("nothing to complain of", async || (server.page("/ready").await.body == "OK\n").then_some(()))
-        .await;
+/// How often rules were loaded, and how often in vain, says the page of metrics.
+pub(crate) fn loads(metrics: &str) -> (u64, u64) {
+    let count = |result: &str| {
+        let name = format!("fluxlimit_rule_loads_total{{result=\"{result}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_default()
+    };
+    (count("success"), count("error"))
 }
 
-async fn grpc(server: &Fluxlimit) -> RateLimitServiceClient<Channel> {
-    let endpoint = Channel::from_shared(format!("http://{}", server.grpc)).expect("an address is a URL");
-    RateLimitServiceClient::new(endpoint.connect().await.expect("the gRPC front listens"))
+/// Rules that are loaded again when their files change.
+struct Watched {
+    rules: Rules,
+    asked: Arc<Notify>,
+    watching: JoinHandle<()>,
 }
 
-fn question(user: &str) -> RateLimitRequest {
-    let entry = Entry { key: "user".to_owned(), value: user.to_owned() };
-    let descriptor = RateLimitDescriptor { entries: vec![entry], ..RateLimitDescriptor::default() };
-    RateLimitRequest { domain: "edge".to_owned(), descriptors: vec![descriptor], hits_addend: 0 }
+impl Watched {
+    fn start(path: &Path, poll_ms: u64) -> Self {
+        let rules = Rules::of(path, poll_ms);
+        let asked = Arc::new(Notify::new());
+        let watching = tokio::spawn(rules.reloader.clone().watch(asked.clone()));
+        Self { rules, asked, watching }
+    }
+}
+
+impl std::ops::Deref for Watched {
+    type Target = Rules;
+
+    fn deref(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+/// A `ConfigMap` as the kubelet mounts it: files are links into `..data`, which is a link to the present
+/// version, and an update renames a new link over `..data`.
+struct ConfigMap(TempDir);
+
+impl ConfigMap {
+    fn mount(text: &str) -> Self {
+        let map = Self(tempfile::tempdir().unwrap());
+        map.update("..2026_01", text);
+        symlink("..data/edge.yaml", map.0.path().join("edge.yaml")).unwrap();
+        map
+    }
+
+    fn update(&self, version: &str, text: &str) {
+        let root = self.0.path();
+        fs::create_dir(root.join(version)).unwrap();
+        fs::write(root.join(version).join("edge.yaml"), text).unwrap();
+        symlink(version, root.join("..data_tmp")).unwrap();
+        fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+    }
 }
 
 #[tokio::test]
-async fn a_config_map_that_kubernetes_swaps_is_noticed() {
-    // Not the temporary directory itself: the one above it is watched too, and others write there.
+async fn a_config_map_that_is_swapped_is_noticed_by_its_directory_and_by_its_file() {
+    for below in ["", "edge.yaml"] {
+        let map = ConfigMap::mount(&a_day(1));
+        let rules = Watched::start(&map.0.path().join(below), NEVER_MS);
+        rules.are(&[1]).await;
+        map.update("..2026_02", &a_day(2));
+        rules.are(&[2]).await;
+        map.update("..2026_03", BAD);
+        rules.have_errors(true).await;
+        map.update("..2026_04", &a_day(4));
+        rules.are(&[4]).await;
+    }
+}
+
+/// A way to change the files below a directory, and the counts that are in force afterwards.
+type Change = (&'static str, fn(&Path), &'static [u32]);
+
+const CHANGES: [Change; 7] = [
+    ("written in place", |rules| fs::write(rules.join("a.yaml"), a_day(2)).unwrap(), &[2]),
+    (
+        "renamed over",
+        |rules| {
+            fs::write(rules.join(".a.yaml.swp"), a_day(3)).unwrap();
+            fs::rename(rules.join(".a.yaml.swp"), rules.join("a.yaml")).unwrap();
+        },
+        &[3],
+    ),
+    (
+        "one more",
+        |rules| fs::write(rules.join("b.yml"), a_day(4).replace("domain: d", "domain: e")).unwrap(),
+        &[3, 4],
+    ),
+    ("one less", |rules| fs::remove_file(rules.join("a.yaml")).unwrap(), &[4]),
+    (
+        "removed and made again",
+        |rules| {
+            fs::remove_file(rules.join("b.yml")).unwrap();
+            fs::write(rules.join("b.yml"), a_day(5)).unwrap();
+        },
+        &[5],
+    ),
+    (
+        "its directory replaced",
+        |rules| {
+            let (new, old) = (rules.with_file_name("new"), rules.with_file_name("old"));
+            fs::create_dir(&new).unwrap();
+            fs::write(new.join("a.yaml"), a_day(6)).unwrap();
+            fs::rename(rules, old).unwrap();
+            fs::rename(new, rules).unwrap();
+        },
+        &[6],
+    ),
+    ("written in the new directory", |rules| fs::write(rules.join("a.yaml"), a_day(7)).unwrap(), &[7]),
+];
+
+#[tokio::test]
+async fn every_way_to_change_a_file_is_noticed() {
     let outer = tempfile::tempdir().unwrap();
-    let mount = outer.path().join("mount");
-    fs::create_dir(&mount).unwrap();
-    let path = |name: &str| mount.join(name);
-    let version = |name: &str, count| {
-        fs::create_dir(path(name)).unwrap();
-        fs::write(path(name).join("edge.yaml"), a_day(count)).unwrap();
-    };
-    version("..2026_01", 11);
-    symlink("..2026_01", path("..data")).unwrap();
-    symlink("..data/edge.yaml", path("edge.yaml")).unwrap();
-    let server = start(&mount).await;
-    in_force(&server, 11).await;
-    // The order of the kubelet: the new directory, a link to it, the rename, the old directory.
-    for (old, new, count) in [("..2026_01", "..2026_02", 12), ("..2026_02", "..2026_03", 13)] {
-        version(new, count);
-        symlink(new, path("..data_tmp")).unwrap();
-        fs::rename(path("..data_tmp"), path("..data")).unwrap();
-        fs::remove_dir_all(path(old)).unwrap();
-        in_force(&server, count).await;
+    let directory = outer.path().join("rules");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("a.yaml"), a_day(1)).unwrap();
+    let rules = Watched::start(&directory, NEVER_MS);
+    rules.are(&[1]).await;
+    for (way, change, counts) in CHANGES {
+        change(&directory);
+        let what = format!("limits of {counts:?} after: {way}");
+        eventually(&what, async || (rules.counts().as_deref() == Some(counts)).then_some(())).await;
     }
 }
 
 #[tokio::test]
-async fn a_single_rule_file_that_is_replaced_is_noticed_again_and_again() {
-    let rules = RuleDirectory::with(&a_day(11));
-    let server = start(&rules.path().join("edge.yaml")).await;
-    for count in 12..15 {
-        rules.write(&a_day(count));
-        in_force(&server, count).await;
-    }
-    // Written in place, as some editors do.
-    fs::write(rules.path().join("edge.yaml"), a_day(15)).unwrap();
-    in_force(&server, 15).await;
+async fn a_directory_that_comes_later_is_found() {
+    let outer = tempfile::tempdir().unwrap();
+    let directory = outer.path().join("rules");
+    let rules = Watched::start(&directory, NEVER_MS);
+    let errors = rules.have_errors(true).await;
+    assert_eq!(errors, [format!("{}: there is no such file or directory", directory.display())]);
+    assert!(!rules.health.readiness().rules_loaded);
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("a.yaml"), a_day(1)).unwrap();
+    rules.are(&[1]).await;
+    rules.have_errors(false).await;
+    assert!(rules.health.readiness().rules_loaded);
 }
 
 #[tokio::test]
-async fn sighup_reads_what_no_event_tells_and_ends_nothing() {
-    let mount = tempfile::tempdir().unwrap();
-    let path = |name: &str| mount.path().join(name);
-    for (version, count) in [("one", 11), ("two", 12)] {
-        fs::create_dir_all(path(version).join("rules")).unwrap();
-        fs::write(path(version).join("rules/edge.yaml"), a_day(count)).unwrap();
-    }
-    symlink("one", path("current")).unwrap();
-    let mut server = start(&path("current/rules")).await;
-    in_force(&server, 11).await;
-    // Two levels above the rule file nothing is watched.
-    symlink("two", path("next")).unwrap();
-    fs::rename(path("next"), path("current")).unwrap();
-    for _ in 0..3 {
-        server.process.signal(Signal::HUP);
-    }
-    in_force(&server, 12).await;
-    server.process.output_with("a line about the signal", |log| log.find("as asked").map(drop)).await;
-    assert_eq!(server.ask("user", "alice").await.status, 200);
+async fn a_file_behind_a_link_to_elsewhere_is_polled() {
+    let (outer, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let target: PathBuf = elsewhere.path().join("rules.yaml");
+    fs::write(&target, a_day(1)).unwrap();
+    symlink(&target, outer.path().join("a.yaml")).unwrap();
+    let rules = Watched::start(outer.path(), 20);
+    rules.are(&[1]).await;
+    fs::write(&target, a_day(2)).unwrap();
+    rules.are(&[2]).await;
 }
 
 #[tokio::test]
-async fn a_server_whose_rules_are_bad_starts_says_why_and_answers_once_they_are_mended() {
-    let rules = RuleDirectory::with(BAD);
-    let server = start(rules.path()).await;
-    ready_says(&server, 503, "no rules loaded yet\n").await;
-    let place = format!("{}/{BAD_PLACE}", rules.path().display());
-    ready_says(&server, 503, &place).await;
-    ready_says(&server, 503, "unknown unit `dya`").await;
-    assert_eq!(server.page("/healthcheck").await.status, 500);
-    assert_eq!(server.page("/live").await.status, 200);
-    assert_eq!(server.ask("user", "alice").await.status, 503);
-    let mut client = grpc(&server).await;
-    let refused = client.should_rate_limit(question("alice")).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
-    rules.write(&a_day(11));
-    ready_says(&server, 200, "OK\n").await;
-    client.should_rate_limit(question("alice")).await.unwrap();
-    ready_says_only_ok(&server).await;
+async fn a_bad_edit_keeps_the_last_good_rules_and_shows_where_it_is_bad() {
+    let outer = tempfile::tempdir().unwrap();
+    let file = outer.path().join("a.yaml");
+    put(&file, &a_day(1));
+    let rules = Watched::start(&file, NEVER_MS);
+    rules.are(&[1]).await;
+    put(&file, BAD);
+    let errors = rules.have_errors(true).await;
+    let expected = format!("{}:2:1: descripters: unknown key `descripters`", file.display());
+    assert!(errors[0].starts_with(&expected), "{errors:?}");
+    assert_eq!(rules.counts(), Some(vec![1]));
+    assert!(rules.health.readiness().rules_loaded);
+    assert_eq!(rules.loads(), (1, 1));
+    put(&file, &a_day(3));
+    rules.are(&[3]).await;
+    rules.have_errors(false).await;
+    assert_eq!(rules.loads(), (2, 1));
 }
 
 #[tokio::test]
-async fn a_bad_edit_keeps_the_last_good_rules_and_shows_in_log_metric_and_status() {
-    let rules = RuleDirectory::with(&a_day(11));
-    let mut server = start(rules.path()).await;
-    let errors = r#"fluxlimit_rule_loads_total{result="error"}"#;
-    assert_eq!(server.metric(errors).await, Some(0));
-    rules.write(BAD);
-    ready_says(&server, 200, BAD_PLACE).await;
-    assert_eq!(server.metric(errors).await, Some(1));
-    server.process.output_with("the log", |log| log.find(BAD_PLACE).map(drop)).await;
-    server.process.output_with("what it means", |log| log.find("the last good rules stay").map(drop)).await;
-    in_force(&server, 11).await;
-    assert_eq!(server.ask("user", "alice").await.status, 200);
-    rules.write(&a_day(12));
-    in_force(&server, 12).await;
-    eventually("nothing to complain of", async || (server.page("/ready").await.body == "OK\n").then_some(()))
-        .await;
-    assert_eq!(server.metric(errors).await, Some(1));
-    assert_eq!(server.metric(r#"fluxlimit_rule_loads_total{result="success"}"#).await, Some(2));
-}
-
-#[tokio::test]
-async fn a_new_count_keeps_what_was_counted_and_a_new_period_starts_fresh_and_says_so() {
-    let rules = RuleDirectory::with(&a_day(2));
-    let mut server = start(rules.path()).await;
-    let ask = async |times: usize| {
-        let mut statuses = Vec::new();
-        for _ in 0..times {
-            statuses.push(server.ask("user", "alice").await.status.as_u16());
-        }
-        statuses
+async fn the_same_content_is_loaded_again_only_when_somebody_asks() {
+    let outer = tempfile::tempdir().unwrap();
+    let file = outer.path().join("a.yaml");
+    let rules = Rules::of(outer.path(), NEVER_MS);
+    let loads_of = async |text: &str| {
+        put(&file, text);
+        rules.reloader.load().await;
+        rules.loads()
     };
-    assert_eq!(ask(2).await, [200, 200]);
-    rules.write(&a_day(3));
-    in_force(&server, 3).await;
-    assert_eq!(ask(2).await, [200, 429]);
-    let hits = r#"fluxlimit_hits_total{domain="edge",rule="user"}"#;
-    assert_eq!(server.metric(hits).await, Some(4));
-    assert!(!server.process.output().contains("starts fresh"));
-    rules.write(&a_day(4).replace("unit: day", "unit: year"));
-    in_force(&server, 4).await;
-    let line =
-        |log: &str| log.lines().any(|line| line.contains("starts fresh") && line.contains("edge: user"));
-    server.process.output_with("a line about the rule", |log| line(log).then_some(())).await;
-    let ask = async || server.ask("user", "alice").await.status.as_u16();
-    assert_eq!([ask().await, ask().await, ask().await, ask().await, ask().await], [200, 200, 200, 200, 429]);
-    // Counters go on, whatever became of the state.
-    assert_eq!(server.metric(hits).await, Some(9));
+    assert_eq!(loads_of(&a_day(1)).await, (1, 0));
+    assert_eq!(loads_of(&a_day(1)).await, (1, 0));
+    assert_eq!(loads_of(BAD).await, (1, 1));
+    assert_eq!(loads_of(BAD).await, (1, 1));
+    rules.reloader.forget();
+    assert_eq!(loads_of(BAD).await, (1, 2));
+    assert_eq!(loads_of(&a_day(1)).await, (2, 2));
 }
 
 #[tokio::test]
-async fn a_directory_that_is_removed_keeps_its_rules_and_is_read_when_it_is_back() {
-    let rules = RuleDirectory::with(&a_day(11));
-    let server = start(rules.path()).await;
-    in_force(&server, 11).await;
-    for count in [12, 13] {
-        // In one step, so that the directory is never there and empty.
-        fs::rename(rules.path(), rules.path().with_extension("away")).unwrap();
-        fs::remove_dir_all(rules.path().with_extension("away")).unwrap();
-        ready_says(&server, 200, "rules: there is no such file or directory").await;
-        in_force(&server, count - 1).await;
-        // Complete before it appears, as somebody does who moves rules into place.
-        let next = rules.path().with_extension("next");
-        fs::create_dir(&next).unwrap();
-        fs::write(next.join("edge.yaml"), a_day(count)).unwrap();
-        fs::rename(next, rules.path()).unwrap();
-        in_force(&server, count).await;
-    }
-    // A watch that went with its directory is no news for an operator.
-    assert!(!server.process.output().contains("notify"), "the log should not speak of watches");
-    // The new directory is watched like the old one.
-    rules.write(&a_day(14));
-    in_force(&server, 14).await;
-}
-
-#[tokio::test]
-async fn files_that_cannot_be_read_are_named_and_change_nothing() {
-    let rules = RuleDirectory::with(&a_day(11));
-    let server = start(rules.path()).await;
-    let other = rules.path().join("other.yaml");
-    let check = async |reason: &str| {
-        ready_says(&server, 200, &format!("{}: {reason}", other.display())).await;
-        in_force(&server, 11).await;
-        fs::remove_file(&other).unwrap();
-        ready_says_only_ok(&server).await;
-    };
-    symlink("nowhere", &other).unwrap();
-    check("there is no such file or directory").await;
-    symlink("other.yaml", &other).unwrap();
-    check("cannot be read: ").await;
-    let listener = std::os::unix::net::UnixListener::bind(&other).unwrap();
-    check("cannot be read: not a regular file").await;
-    drop(listener);
-}
-
-#[tokio::test]
-async fn a_storm_of_edits_costs_no_request_and_the_last_good_one_counts() {
-    const EDITS: u32 = 400;
-    let rules = RuleDirectory::with(&a_day(1_000_000));
-    let server = start(rules.path()).await;
-    let (mut client, mut front) = (grpc(&server).await, Client::new(server.http));
-    let (asked, is_over) = (Cell::new(0), Cell::new(false));
-    let asking = async {
-        while !is_over.get() {
-            let answer = client.should_rate_limit(question("alice")).await.expect("an answer").into_inner();
-            assert_eq!(answer.overall_code, 1, "{answer:?}");
-            assert!(answer.statuses[0].current_limit.is_some(), "{answer:?}");
-            assert_eq!(front.get("/healthcheck", &[]).await.expect("an answer").status, 200);
-            asked.set(asked.get() + 1);
-        }
-    };
-    let editing = async {
-        for edit in 0..EDITS {
-            rules.write(&if edit % 2 == 0 { BAD.to_owned() } else { a_day(1_000_000 + edit) });
-            // So that requests meet every state of the file.
-            let before = asked.get();
-            eventually("an answer", async || (asked.get() > before).then_some(())).await;
-        }
-        in_force(&server, 1_000_000 + EDITS - 1).await;
-        is_over.set(true);
-    };
-    tokio::join!(asking, editing);
-    let failed = server.metric(r#"fluxlimit_rule_loads_total{result="error"}"#).await;
-    assert!(failed.is_some_and(|failed| failed > 0), "no bad edit was ever read: {failed:?}");
-    ready_says_only_ok(&server).await;
+async fn who_asks_is_told_again_what_is_bad() {
+    let outer = tempfile::tempdir().unwrap();
+    put(&outer.path().join("a.yaml"), BAD);
+    let watched = Watched::start(outer.path(), NEVER_MS);
+    watched.have_errors(true).await;
+    watched.asked.notify_one();
+    eventually("one more load", async || (watched.loads() == (0, 2)).then_some(())).await;
 }

@@ -195,6 +195,10 @@ impl Store for MemoryStore {
         Settling::Ready(Ok(self.apply(settlement)))
     }
 
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     fn ping(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
         Box::pin(ready(Ok(())))
     }

@@ -3,14 +3,18 @@
 //! Limits are per day or per year, so that no time that a test takes can change a count.
 
 mod costs;
+mod examples;
 mod flood;
 mod harness;
 mod headers;
 mod life;
 mod limits;
+mod matching;
+mod python_apps;
 mod sample;
 
 use crate::support::{Envoy, Fluxlimit, RuleDirectory, Site};
+use std::path::{Path, PathBuf};
 
 /// Counts every request under its `x-user` header.
 const BY_USER: &str = "[{ actions: [{ request_headers: { header_name: x-user, descriptor_key: user } }] }]";
@@ -42,4 +46,19 @@ impl Stack {
         let envoy = site(Site::new("edge", server.grpc)).start().await;
         Self { envoy, _server: server, _rules: rules }
     }
+}
+
+fn in_the_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A configuration of the repository that people run by hand, with what does not suit a test replaced: each
+/// text, which has to stand there once, by its other.
+fn with_replaced(path: &str, replacements: &[(&str, &str)]) -> String {
+    let mut text = std::fs::read_to_string(in_the_repository(path)).expect("it is there");
+    for (fixed, free) in replacements {
+        assert_eq!(text.matches(fixed).count(), 1, "`{fixed}` in {path}");
+        text = text.replace(fixed, free);
+    }
+    text
 }

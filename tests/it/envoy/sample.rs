@@ -1,12 +1,8 @@
 //! `envoy/envoy.yaml` and `config/rules/`: what a new user runs first.
 
+use super::{in_the_repository, with_replaced};
 use crate::support::{Envoy, Fluxlimit, eventually};
-use std::path::{Path, PathBuf};
 use std::process::Command;
-
-fn in_the_repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 #[test]
 fn envoy_accepts_the_sample_configuration() {
@@ -22,19 +18,16 @@ fn envoy_accepts_the_sample_configuration() {
 async fn start_the_sample() -> (Envoy, Fluxlimit) {
     let setup = Fluxlimit::with_rules_at(&in_the_repository("config/rules"));
     let server = setup.setting("DYNAMIC_METADATA", "true").start().await;
-    let mut text = std::fs::read_to_string(in_the_repository("envoy/envoy.yaml")).expect("it is there");
-    let limiter = server.grpc.port().to_string();
-    // Its timeout suits production, not the busiest moment of a test run.
-    let replacements = [
-        ("port_value: 10000", "port_value: 0"),
-        ("port_value: 9901", "port_value: 0"),
-        ("port_value: 8081", &format!("port_value: {limiter}")),
-        ("timeout: 0.1s", "timeout: 10s"),
-    ];
-    for (fixed, free) in replacements {
-        assert_eq!(text.matches(fixed).count(), 1, "`{fixed}` in envoy/envoy.yaml");
-        text = text.replace(fixed, free);
-    }
+    let text = with_replaced(
+        "envoy/envoy.yaml",
+        &[
+            ("port_value: 10000", "port_value: 0"),
+            ("port_value: 9901", "port_value: 0"),
+            ("port_value: 8081", &format!("port_value: {}", server.grpc.port())),
+            // It suits production, not the busiest moment of a test run.
+            ("timeout: 0.1s", "timeout: 10s"),
+        ],
+    );
     let envoy = Envoy::start(&text).await;
     eventually("the server to be healthy", async || envoy.healthy_servers().await.filter(|&n| n == 1)).await;
     (envoy, server)
@@ -56,6 +49,20 @@ async fn the_sixth_login_of_the_sample_is_refused() {
         output.lines().find(|line| line.starts_with("GET /login 429")).map(str::to_owned)
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_invented_address_does_not_get_past_the_sample() {
+    // Bug: every x-forwarded-for was believed, and had five logins of its own.
+    let (mut envoy, _server) = start_the_sample().await;
+    let mut passed = 0;
+    for attempt in 0..20 {
+        let invented = format!("203.0.113.{attempt}");
+        let answer = envoy.get("/login", &[("x-forwarded-for", invented.as_bytes())]).await;
+        passed += usize::from(answer.status == 200);
+    }
+    // A window may end meanwhile.
+    assert!((5..=10).contains(&passed), "{passed} logins passed");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ const HTTP_CONNECTION_MANAGER: &str =
 pub(crate) struct Site {
     domain: String,
     routes: Vec<Value>,
+    earlier_filters: Vec<Value>,
     filter_options: Map<String, Value>,
     servers: Vec<SocketAddr>,
     health_checks: bool,
@@ -30,6 +31,7 @@ impl Site {
         Self {
             domain: domain.to_owned(),
             routes: Vec::new(),
+            earlier_filters: Vec::new(),
             filter_options: Map::new(),
             servers: vec![server],
             health_checks: false,
@@ -47,6 +49,14 @@ impl Site {
         self
     }
 
+    /// The same in a domain of its own instead of the site's.
+    pub(crate) fn route_in_domain(self, prefix: &str, domain: &str, rate_limits: &str) -> Self {
+        let mut site = self.route_with_costs(prefix, rate_limits);
+        let route = site.routes.last_mut().expect("just added");
+        route["typed_per_filter_config"]["envoy.filters.http.ratelimit"]["domain"] = json!(domain);
+        site
+    }
+
     /// The same with a list that Envoy reads in the filter's own configuration of a route.
     /// Only there do `hits_addend` and `apply_on_stream_done` count; in a route's plain list Envoy ignores them.
     pub(crate) fn route_with_costs(mut self, prefix: &str, rate_limits: &str) -> Self {
@@ -59,6 +69,16 @@ impl Site {
             "route": { "cluster": "upstream" },
             "typed_per_filter_config": { "envoy.filters.http.ratelimit": per_route },
         }));
+        self
+    }
+
+    /// With a Lua script that sees each request before the rate-limit filter does.
+    pub(crate) fn script(mut self, lua: &str) -> Self {
+        let script = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": { "inline_string": lua },
+        });
+        self.earlier_filters.push(json!({ "name": "envoy.filters.http.lua", "typed_config": script }));
         self
     }
 
@@ -122,6 +142,9 @@ impl Site {
             "flags": "%RESPONSE_FLAGS%",
             "decided_by": "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:decided_by)%",
         });
+        let mut filters = self.earlier_filters.clone();
+        filters.push(json!({ "name": "envoy.filters.http.ratelimit", "typed_config": filter }));
+        filters.push(router());
         let manager = json!({
             "@type": HTTP_CONNECTION_MANAGER,
             "stat_prefix": "site",
@@ -133,7 +156,7 @@ impl Site {
                 },
             }],
             "route_config": virtual_host(&self.routes),
-            "http_filters": [{ "name": "envoy.filters.http.ratelimit", "typed_config": filter }, router()],
+            "http_filters": filters,
         });
         json!({ "name": "site", "address": any_port(), "filter_chains": filter_chains(&manager) })
     }

@@ -1,0 +1,86 @@
+//! Every command and every promise of the README, tried.
+
+use std::path::Path;
+use std::process::Command;
+
+use fluxlimit::rules::load::{LoadOptions, Source, load};
+
+use crate::support::Fluxlimit;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The fenced blocks of one language in the README, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = read("README.md");
+    let mut blocks = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        if let Some(of) = line.strip_prefix("```").filter(|of| !of.is_empty()) {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if of == language {
+                blocks.push(block.join("\n"));
+            }
+        }
+    }
+    blocks
+}
+
+/// A new command needs a test of its own here. What the two with Envoy do is tried by `envoy::sample`, and
+/// the last one is what runs this test.
+#[test]
+fn every_command_of_the_readme_is_tried() {
+    let commands = blocks("sh");
+    let starts: Vec<&str> = commands.iter().map(|command| command.lines().next().unwrap()).collect();
+    assert_eq!(
+        starts,
+        [
+            "cargo run --release -- serve --rules config/rules",
+            "for attempt in 1 2 3 4 5 6; do",
+            "envoy -c envoy/envoy.yaml",
+            "curl -i localhost:10000/login",
+            ".ci/test",
+        ]
+    );
+    assert!(read(".ci/run").contains("/test\""), "CI runs something else than the README says");
+}
+
+#[tokio::test]
+async fn the_first_command_serves_and_the_sixth_login_is_refused() {
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
+    let server = Fluxlimit::with_rules_at(&rules).start().await;
+    let asking = &blocks("sh")[1];
+    let expected = &blocks("text")[0];
+    let mut answers = Vec::new();
+    // A window of a quarter of an hour may end during the first try, but not during the second one, too.
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        let script = asking.replace("localhost:8080", &server.http.to_string()).replace("10.0.0.1", address);
+        let output = tokio::task::spawn_blocking(move || {
+            Command::new("bash").arg("-c").arg(script).output().expect("bash and curl: run .ci/setup")
+        });
+        let output = output.await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        answers.push(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+    }
+    assert!(answers.contains(expected), "{answers:?}");
+}
+
+#[test]
+fn the_rules_of_the_readme_load_without_a_warning() {
+    for (index, text) in blocks("yaml").into_iter().enumerate() {
+        let source = Source { name: format!("README.md#{index}"), text: text.into_bytes() };
+        assert_eq!(load(&[source], &LoadOptions::default()).problems, []);
+    }
+}
+
+#[test]
+fn the_mistake_that_the_readme_shows_is_told_as_it_shows_it() {
+    let shown = &blocks("text")[1];
+    let mistaken = read("config/rules/edge.yaml").replacen("unit: second", "unit: secnod", 1);
+    let source = Source { name: "config/rules/edge.yaml".to_owned(), text: mistaken.into_bytes() };
+    let problems = load(&[source], &LoadOptions::default()).problems;
+    let lines: Vec<String> =
+        problems.iter().map(|problem| problem.to_string().replace("\n  hint: ", "; hint: ")).collect();
+    assert_eq!(lines, [shown.as_str()]);
+}
