@@ -20,12 +20,12 @@ descriptors:
 ";
 
 /// A server of those rules with one setting.
-async fn with_setting(name: &str, value: &str) -> Fluxlimit {
+async fn with_setting(name: &str, value: &str) -> (RuleDirectory, Fluxlimit) {
     let rules = RuleDirectory::with(TWO_A_DAY);
     let server = Fluxlimit::with_rules_at(rules.path()).setting(name, value).start().await;
-    // They have been read; the directory may go.
     assert_eq!(server.page("/ready").await.status, 200);
-    server
+    // Both, because a directory that is being removed is an empty one for a moment: no rules.
+    (rules, server)
 }
 
 /// The answer to one descriptor of one entry, as status and JSON.
@@ -108,7 +108,7 @@ async fn the_variables_that_others_script_against_are_enough_to_start() {
 #[tokio::test]
 async fn response_headers_come_in_the_style_that_is_set() {
     let check = async |style: &str, allowed: &[&str], refused: &[&str]| {
-        let server = with_setting("RESPONSE_HEADERS", style).await;
+        let (_rules, server) = with_setting("RESPONSE_HEADERS", style).await;
         for expected in [allowed, allowed, refused] {
             let (_, answer) = ask(&server, "user").await;
             let headers = answer["responseHeadersToAdd"].as_array().cloned().unwrap_or_default();
@@ -127,7 +127,7 @@ async fn response_headers_come_in_the_style_that_is_set() {
 
 #[tokio::test]
 async fn global_shadow_mode_refuses_nobody_and_says_whom_it_would_have() {
-    let server = with_setting("GLOBAL_SHADOW_MODE", "true").await;
+    let (_rules, server) = with_setting("GLOBAL_SHADOW_MODE", "true").await;
     for _ in 0..2 {
         assert_eq!(ask(&server, "user").await.0, 200);
     }
@@ -142,7 +142,7 @@ async fn global_shadow_mode_refuses_nobody_and_says_whom_it_would_have() {
 #[tokio::test]
 async fn global_quota_mode_refuses_only_what_every_descriptor_refuses() {
     for (mode, expected) in [("false", 429), ("true", 200)] {
-        let server = with_setting("GLOBAL_QUOTA_MODE", mode).await;
+        let (_rules, server) = with_setting("GLOBAL_QUOTA_MODE", mode).await;
         for _ in 0..2 {
             assert_eq!(ask(&server, "user").await.0, 200);
         }
@@ -160,7 +160,7 @@ async fn global_quota_mode_refuses_only_what_every_descriptor_refuses() {
 
 #[tokio::test]
 async fn dynamic_metadata_says_which_rule_decided() {
-    let server = with_setting("DYNAMIC_METADATA", "true").await;
+    let (_rules, server) = with_setting("DYNAMIC_METADATA", "true").await;
     for _ in 0..2 {
         ask(&server, "user").await;
     }
@@ -168,14 +168,14 @@ async fn dynamic_metadata_says_which_rule_decided() {
     assert_eq!(status, 429);
     let decided_by = &answer["dynamicMetadata"]["decided_by"];
     assert_eq!((&decided_by["domain"], &decided_by["rule"]), (&json!("edge"), &json!("user")), "{answer}");
-    let server = with_setting("DYNAMIC_METADATA", "false").await;
+    let (_rules, server) = with_setting("DYNAMIC_METADATA", "false").await;
     assert_eq!(ask(&server, "user").await.1.get("dynamicMetadata"), None);
 }
 
 #[tokio::test]
 async fn the_near_limit_ratio_decides_what_is_near() {
     for (ratio, near) in [("0.5", 1), ("1", 0)] {
-        let server = with_setting("NEAR_LIMIT_RATIO", ratio).await;
+        let (_rules, server) = with_setting("NEAR_LIMIT_RATIO", ratio).await;
         for _ in 0..2 {
             assert_eq!(ask(&server, "user").await.0, 200);
         }
@@ -203,7 +203,7 @@ async fn a_domain_in_two_files_is_an_error_unless_domains_are_merged() {
 #[tokio::test]
 async fn the_bound_on_keys_holds_and_newcomers_share_one_counter() {
     const MAX_KEYS: u64 = 10;
-    let server = with_setting("MEMORY__MAX_KEYS", &MAX_KEYS.to_string()).await;
+    let (_rules, server) = with_setting("MEMORY__MAX_KEYS", &MAX_KEYS.to_string()).await;
     assert_eq!(server.metric("fluxlimit_memory_max_keys").await, Some(MAX_KEYS));
     let mut refused = 0;
     for user in 0..50 {
@@ -249,7 +249,7 @@ async fn no_label_of_a_metric_is_as_long_as_a_client_likes() {
 
 #[tokio::test]
 async fn the_log_is_json_when_it_should_be_and_as_quiet_as_it_should_be() {
-    let server = with_setting("LOG__FORMAT", "json").await;
+    let (_rules, server) = with_setting("LOG__FORMAT", "json").await;
     let log = server.process.output();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(lines.iter().any(|line| line["message"] == "rules in force" && line["domains"] == 1), "{log}");
