@@ -87,25 +87,26 @@ impl Server {
             parts.metrics.clone(),
             parts.health.clone(),
         ));
-        // Before the first request: a server that listens without rules answers errors.
-        let first = reloader.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || first.load()).await {
-            tracing::error!(%error, "loading the rules failed");
-        }
-        parts.health.set_store_answered(parts.store.ping().await.is_ok());
-        announce(&grpc, &http);
-
-        let serving = serve(&config, &parts, grpc, http, stop);
-        let background = async {
-            tokio::join!(
-                reloader.watch(reload, std::future::pending()),
-                sweep(&parts.store, config.memory.sweep_ms)
-            );
+        let mut stop = pin!(stop);
+        let answering = async {
+            // Before the first request: a server that listens without rules answers errors.
+            tokio::select! {
+                () = reloader.load() => {}
+                // A disk that hangs must not keep it from ending.
+                () = &mut stop => return,
+            }
+            parts.health.set_store_answered(parts.store.ping().await.is_ok());
+            announce(&grpc, &http);
+            tokio::select! {
+                () = serve(&config, &parts, grpc, http, stop) => {}
+                // These two never end.
+                () = reloader.watch(reload) => {}
+                () = sweep(&parts.store, config.memory.sweep_ms) => {}
+            }
         };
         tokio::select! {
-            () = serving => tracing::info!("stopped"),
+            () = answering => tracing::info!("stopped"),
             () = stop_now => tracing::warn!("stopped at once, as told"),
-            () = background => {}
         }
     }
 }

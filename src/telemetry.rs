@@ -41,7 +41,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 impl Default for Filter {
     /// `info`: starts, stops, loads, and what an operator should look at; nothing per request.
     fn default() -> Self {
-        Self(Targets::new().with_default(LevelFilter::INFO))
+        Self::of(&Targets::new().with_default(LevelFilter::INFO))
     }
 }
 
@@ -63,7 +63,15 @@ impl Filter {
             Message::new(format!("{} is not a log filter", quoted(text)))
                 .expected("a level, or levels by module such as `info,fluxlimit::grpc=debug`")
         })?;
-        Ok(Self(targets))
+        Ok(Self::of(&targets))
+    }
+
+    /// `targets`, which may name any module, over what is quiet unless it is named.
+    fn of(targets: &Targets) -> Self {
+        // It warns of every watched directory that is gone, and for us that is an everyday event.
+        let quiet = Targets::new().with_target("notify", LevelFilter::ERROR);
+        let level = targets.default_level().unwrap_or(LevelFilter::OFF);
+        Self(quiet.with_default(level).with_targets(targets.iter()))
     }
 }
 
@@ -98,6 +106,18 @@ mod tests {
             assert!(Filter::parse(text).is_ok(), "{text}");
         }
         assert_eq!(Filter::parse("info"), Ok(Filter::default()));
+    }
+
+    #[test]
+    fn the_watcher_of_files_is_quiet_unless_it_is_named() {
+        use tracing::Level;
+        let warns = |text: &str| Filter::parse(text).unwrap().0.would_enable("notify::inotify", &Level::WARN);
+        assert!(!warns("debug"));
+        assert!(!warns("off"));
+        assert!(warns("off,notify=debug"));
+        let debug = Filter::parse("warn,fluxlimit::grpc=debug").unwrap().0;
+        assert!(debug.would_enable("fluxlimit::grpc", &Level::DEBUG));
+        assert!(!debug.would_enable("fluxlimit::reload", &Level::INFO));
     }
 
     #[test]

@@ -52,7 +52,11 @@ impl Serve {
         if let Some(threads) = config.worker_threads {
             runtime.worker_threads(threads);
         }
-        runtime.build()?.block_on(serve(config))
+        let runtime = runtime.build()?;
+        let served = runtime.block_on(serve(config));
+        // Rules that are being read from a disk that hangs must not keep the program from ending.
+        runtime.shutdown_background();
+        served
     }
 }
 

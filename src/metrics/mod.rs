@@ -153,7 +153,7 @@ impl Metrics {
 
     fn count_unknown_domain(&self, domain: &[u8]) {
         let mut unknown = self.counts.unknown_domains.lock();
-        let mut name = String::from_utf8_lossy(domain).into_owned();
+        let mut name = series::label(String::from_utf8_lossy(domain).into_owned());
         if unknown.len() >= MAX_UNKNOWN_DOMAINS && !unknown.contains_key(&name) {
             "other".clone_into(&mut name);
         }

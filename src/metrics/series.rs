@@ -15,6 +15,10 @@ use crate::rules::{LimitInfo, RuleSet};
 /// Values come from clients, and each is a series in every scraper.
 const MAX_VALUES: usize = 1000;
 
+/// The most bytes of a label that a client has a say in. Longer ones are cut, and what begins alike is
+/// counted together: Envoy passes on headers of any length.
+const MAX_LABEL_BYTES: usize = 512;
+
 /// How many series are kept of rules that are gone, so that a rule which comes back goes on counting.
 const MAX_RETIRED: usize = 10_000;
 
@@ -90,7 +94,7 @@ impl Series {
     /// The counts of one path below the rule, or of `other`.
     pub(super) fn at(&self, path: &Path) -> Arc<LimitCounters> {
         let mut by_value = self.by_value.lock();
-        let mut path = path.to_string();
+        let mut path = label(path.to_string());
         if by_value.len() >= MAX_VALUES && !by_value.contains_key(&path) {
             "other".clone_into(&mut path);
         }
@@ -106,6 +110,15 @@ impl Series {
             *totals.entry(labels).or_default() += read(counters);
         }
     }
+}
+
+/// `text` as the value of a label, cut if it is too long.
+pub(super) fn label(mut text: String) -> String {
+    if text.len() > MAX_LABEL_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_LABEL_BYTES));
+        text.push('…');
+    }
+    text
 }
 
 impl AllSeries {

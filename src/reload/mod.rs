@@ -74,26 +74,41 @@ impl Reloader {
         *self.seen.lock() = None;
     }
 
-    /// Reads the files and puts their rules in force if they are good and new. Waits for the disk.
-    pub fn load(&self) {
+    /// Reads the files and puts their rules in force if they are good and new.
+    ///
+    /// Dropping the future does not interrupt it.
+    pub async fn load(self: &Arc<Self>) {
+        let reloader = self.clone();
+        // On a thread of its own, since it waits for the disk.
+        if let Err(error) = tokio::task::spawn_blocking(move || reloader.load_now()).await {
+            tracing::error!(%error, "loading the rules failed");
+            self.metrics.loaded(false);
+            self.health.set_rules_errors(vec!["loading the rules failed; the log says why".to_owned()]);
+        }
+    }
+
+    fn load_now(&self) {
         // Held while loading, so that two loads never overtake each other.
         let mut seen = self.seen.lock();
         let found = read_paths(&self.settings.paths);
-        if seen.as_ref().is_some_and(|seen| *seen == found) {
+        if seen.as_ref() == Some(&found) {
             return;
         }
-        let Some(mut found) = settled(found, || read_paths(&self.settings.paths)) else {
+        let Some(found) = settled(found, || read_paths(&self.settings.paths)) else {
             tracing::debug!("the rule files are being written; they are read again when that is over");
             return;
         };
-        *seen = Some(found.clone());
-        if self.settings.options.strict {
-            for problem in &mut found.problems {
+        let found = seen.insert(found);
+        let mut unreadable = found.problems.clone();
+        // A directory that is removed and made again is empty for a moment, and that must not lift all limits.
+        let would_lift_all = found.sources.is_empty() && self.has_limits();
+        if self.settings.options.strict || would_lift_all {
+            for problem in &mut unreadable {
                 problem.severity = Severity::Error;
             }
         }
         let loaded = load(&found.sources, &self.settings.options);
-        let problems: Vec<Problem> = found.problems.into_iter().chain(loaded.problems).collect();
+        let problems: Vec<Problem> = unreadable.into_iter().chain(loaded.problems).collect();
         let is_ok = !problems.iter().any(Problem::is_error);
         self.metrics.loaded(is_ok);
         problems.iter().for_each(report);
@@ -106,6 +121,10 @@ impl Reloader {
         }
         let errors = problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string);
         self.health.set_rules_errors(errors.collect());
+    }
+
+    fn has_limits(&self) -> bool {
+        self.limiter.rules().is_some_and(|rules| !rules.limits().is_empty())
     }
 
     fn put(&self, rules: RuleSet) {

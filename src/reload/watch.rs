@@ -4,9 +4,7 @@
 //! rename a new file over the old one, and neither is an event of the file itself.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,24 +19,15 @@ use super::Reloader;
 const MAX_PUT_OFF: u32 = 10;
 
 impl Reloader {
-    /// Loads again whenever a file changes or `asked` is notified, until `stop`.
-    pub async fn watch(self: Arc<Self>, asked: Arc<Notify>, stop: impl Future<Output = ()>) {
+    /// Loads again whenever a file changes or `asked` is notified; ends when it is dropped.
+    pub async fn watch(self: Arc<Self>, asked: Arc<Notify>) {
         let changed = Arc::new(Notify::new());
-        let mut watcher = watcher(&changed);
-        let mut directories = BTreeSet::new();
-        let mut stop = pin!(stop);
         loop {
-            // Before reading, so that no change after it goes unnoticed; and anew each time, since
-            // directories may have been replaced or made.
-            if let Some(watcher) = &mut watcher {
-                watch_directories(watcher, &self.settings.paths, &mut directories);
-            }
-            let reloader = self.clone();
-            if let Err(error) = tokio::task::spawn_blocking(move || reloader.load()).await {
-                tracing::error!(%error, "loading the rules failed");
-            }
+            // Before reading, so that no change after it goes unnoticed; and anew each time, since a
+            // directory that was replaced has taken its watch along.
+            let _watcher = watch_directories(&self.settings.paths, &changed);
+            self.load().await;
             tokio::select! {
-                () = &mut stop => return,
                 () = asked.notified() => {
                     tracing::info!("the rules are read again, as asked");
                     self.forget();
@@ -58,7 +47,8 @@ impl Reloader {
     }
 }
 
-fn watcher(changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
+/// Watches the directories of the paths for as long as the result lives. What cannot be watched is polled.
+fn watch_directories(paths: &[PathBuf], changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let changed = changed.clone();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading is an event as well, and we read. An error may mean that events were lost.
@@ -66,9 +56,16 @@ fn watcher(changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
             changed.notify_one();
         }
     });
-    watcher
+    let mut watcher = watcher
         .inspect_err(|error| tracing::warn!(%error, "cannot watch the rule files; they are only polled"))
-        .ok()
+        .ok()?;
+    let directories: BTreeSet<PathBuf> = paths.iter().flat_map(|path| directories_of(path)).collect();
+    for directory in directories {
+        if let Err(error) = watcher.watch(&directory, RecursiveMode::NonRecursive) {
+            tracing::debug!(%error, directory = %directory.display(), "cannot watch this directory");
+        }
+    }
+    Some(watcher)
 }
 
 const fn is_change(kind: EventKind) -> bool {
@@ -76,27 +73,6 @@ const fn is_change(kind: EventKind) -> bool {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
         _ => true,
-    }
-}
-
-/// Watches the directories of the paths anew. What cannot be watched is polled.
-fn watch_directories(watcher: &mut RecommendedWatcher, paths: &[PathBuf], present: &mut BTreeSet<PathBuf>) {
-    for directory in std::mem::take(present) {
-        // A directory that is gone has taken its watch along.
-        let _ = watcher.unwatch(&directory);
-    }
-    for directory in paths.iter().flat_map(|path| directories_of(path)) {
-        if present.contains(&directory) {
-            continue;
-        }
-        match watcher.watch(&directory, RecursiveMode::NonRecursive) {
-            Ok(()) => {
-                present.insert(directory);
-            }
-            Err(error) => {
-                tracing::debug!(%error, directory = %directory.display(), "cannot watch this directory");
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::Position;
 use super::map::MapBuilder;
-use super::problem::{Message, Problems, quoted};
+use super::problem::{Message, Problems, Severity, quoted};
 use super::scalar::TagMistake;
 use super::tree::{Kind, Node, Scalar, Tag};
 
@@ -18,7 +18,7 @@ const MAX_COPIED_NODES: usize = 1_000_000;
 
 const STR_TAG_PREFIX: &str = "tag:yaml.org,2002:";
 
-/// Reads the first document of a text; an empty one is a null.
+/// Reads the first document of a text; an empty one is a null. Another one after it is a warning.
 ///
 /// `None` if the text is not YAML, which is then an error in `problems`. Merges that make no sense and
 /// tags that do not fit are errors there, too, but do not end the reading.
@@ -39,7 +39,8 @@ pub fn parse(text: &[u8], problems: &mut Problems) -> Option<Node> {
     };
     let mut builder =
         Builder { text, problems, open: Vec::new(), anchors: HashMap::new(), copied_nodes: 0, root: None };
-    for step in Parser::new_from_str_with_options(text, options) {
+    let mut steps = Parser::new_from_str_with_options(text, options);
+    for step in steps.by_ref() {
         let done = match step {
             Ok((event, span)) => builder.event(event, span),
             Err(error) => Err(syntax_error(&error)),
@@ -52,6 +53,16 @@ pub fn parse(text: &[u8], problems: &mut Problems) -> Option<Node> {
                 return None;
             }
         }
+    }
+    if let Some(Ok((Event::DocumentStart(..), span))) = steps.next() {
+        let message = Message::new("another document begins here, and only the first of a file is read");
+        let at = position(span.start.line(), span.start.col());
+        builder.problems.add(
+            Severity::Warning,
+            at,
+            String::new,
+            message.hint("put it into a file of its own"),
+        );
     }
     let null = Scalar { text: "".into(), plain: true, tag: None };
     Some(builder.root.unwrap_or(Node { position: Position::START, kind: Kind::Scalar(null) }))

@@ -102,9 +102,27 @@ fn no_bytes_make_it_panic() {
 
 #[test]
 fn only_the_first_document_is_read() {
-    assert_eq!(shown(&tree("a: b\n---\n[")), r#"{"a": "b"}"#);
-    assert_eq!(shown(&tree("--- a\n...\nb")), r#""a""#);
+    let first = |text: &str| shown(&parse(text.as_bytes(), &mut Problems::new("a.yaml")).expect("YAML"));
+    assert_eq!(first("a: b\n---\n["), r#"{"a": "b"}"#);
+    assert_eq!(first("--- a\n...\nb"), r#""a""#);
     assert!(tree("").is_null() && tree("# nothing\n---\n").is_null());
+}
+
+/// Rules in it would be gone without a word.
+#[test]
+fn a_second_document_is_a_warning() {
+    let check = |text: &str, expected: &str| {
+        let decoded = decode("a.yaml", text.as_bytes(), |fields| fields.text("a"));
+        assert!(decoded.is_ok(), "{text}");
+        let problems: Vec<String> = decoded.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.join("\n"), expected, "{text}");
+    };
+    let warning = "a.yaml:2:1: another document begins here, and only the first of a file is read\n  \
+                   hint: put it into a file of its own";
+    check("a: b\n---\na: c\n", warning);
+    check("a: b\n--- [", warning);
+    check("---\na: b\n...\n", "");
+    check("%YAML 1.2\n---\na: b\n", "");
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn documented_outputs_are_what_the_commands_print() {
         let line = block.lines().next().unwrap();
         let ran = run_in(root, line, &[]);
         assert_eq!(ran.stderr, "", "{line}");
-        fresh += &format!("```console\n$ fluxlimit {line}\n{}```\n{rest}", ran.stdout);
+        fresh = [fresh, format!("```console\n$ fluxlimit {line}\n{}```\n{rest}", ran.stdout)].concat();
     }
     #[expect(clippy::disallowed_methods, reason = "a switch of the test alone")]
     let is_blessing = std::env::var_os("FLUXLIMIT_BLESS").is_some();

@@ -99,7 +99,7 @@ impl Watched {
     fn start(path: &Path, poll_ms: u64) -> Self {
         let rules = Rules::of(path, poll_ms);
         let asked = Arc::new(Notify::new());
-        let watching = tokio::spawn(rules.reloader.clone().watch(asked.clone(), std::future::pending()));
+        let watching = tokio::spawn(rules.reloader.clone().watch(asked.clone()));
         Self { rules, asked, watching }
     }
 }
@@ -257,23 +257,23 @@ async fn a_bad_edit_keeps_the_last_good_rules_and_shows_where_it_is_bad() {
     assert_eq!(rules.loads(), (2, 1));
 }
 
-#[test]
-fn the_same_content_is_loaded_again_only_when_somebody_asks() {
+#[tokio::test]
+async fn the_same_content_is_loaded_again_only_when_somebody_asks() {
     let outer = tempfile::tempdir().unwrap();
     let file = outer.path().join("a.yaml");
     let rules = Rules::of(outer.path(), NEVER_MS);
-    let loads_of = |text: &str| {
+    let loads_of = async |text: &str| {
         put(&file, text);
-        rules.reloader.load();
+        rules.reloader.load().await;
         rules.loads()
     };
-    assert_eq!(loads_of(&a_day(1)), (1, 0));
-    assert_eq!(loads_of(&a_day(1)), (1, 0));
-    assert_eq!(loads_of(BAD), (1, 1));
-    assert_eq!(loads_of(BAD), (1, 1));
+    assert_eq!(loads_of(&a_day(1)).await, (1, 0));
+    assert_eq!(loads_of(&a_day(1)).await, (1, 0));
+    assert_eq!(loads_of(BAD).await, (1, 1));
+    assert_eq!(loads_of(BAD).await, (1, 1));
     rules.reloader.forget();
-    assert_eq!(loads_of(BAD), (1, 2));
-    assert_eq!(loads_of(&a_day(1)), (2, 2));
+    assert_eq!(loads_of(BAD).await, (1, 2));
+    assert_eq!(loads_of(&a_day(1)).await, (2, 2));
 }
 
 #[tokio::test]
@@ -288,18 +288,36 @@ async fn who_asks_is_told_again_what_is_bad() {
 
 /// The bug: reading came upon a file that was emptied to be written anew, took what it had for the whole, and
 /// for a moment there were no limits.
-#[test]
-fn a_file_that_is_written_in_place_is_never_taken_for_its_beginning() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_written_in_place_is_never_taken_for_its_beginning() {
     let outer = tempfile::tempdir().unwrap();
     let file = outer.path().join("a.yaml");
     put(&file, &a_day(1));
     let rules = Rules::of(&file, NEVER_MS);
-    rules.reloader.load();
-    std::thread::scope(|scope| {
-        let writing = scope.spawn(|| (2..5000).for_each(|count| fs::write(&file, a_day(count)).unwrap()));
-        while !writing.is_finished() {
-            rules.reloader.load();
-            assert_eq!(rules.counts().unwrap().len(), 1);
-        }
+    rules.reloader.load().await;
+    let writing = tokio::task::spawn_blocking(move || {
+        (2..5000).for_each(|count| fs::write(&file, a_day(count)).unwrap());
     });
+    while !writing.is_finished() {
+        rules.reloader.load().await;
+        assert_eq!(rules.counts().unwrap().len(), 1);
+    }
+    writing.await.unwrap();
+}
+
+/// The bug: a directory that was removed and made again had no rules for a moment, and nobody had a limit.
+#[tokio::test]
+async fn a_directory_without_any_file_left_keeps_the_last_good_rules() {
+    let outer = tempfile::tempdir().unwrap();
+    let directory = outer.path().join("rules");
+    fs::create_dir(&directory).unwrap();
+    put(&directory.join("a.yaml"), &a_day(1));
+    let rules = Rules::of(&directory, NEVER_MS);
+    rules.reloader.load().await;
+    fs::remove_file(directory.join("a.yaml")).unwrap();
+    rules.reloader.load().await;
+    assert_eq!(rules.counts().unwrap().len(), 1);
+    put(&directory.join("a.yaml"), "domain: d");
+    rules.reloader.load().await;
+    assert_eq!(rules.counts().unwrap().len(), 0, "a file that says so lifts all limits");
 }

@@ -4,6 +4,7 @@
 
 mod costs;
 mod examples;
+mod flood;
 mod harness;
 mod headers;
 mod life;

@@ -274,8 +274,18 @@ impl Envoy {
 
     /// How many rate-limit servers Envoy holds for healthy now.
     pub(crate) async fn healthy_servers(&self) -> Option<u64> {
-        let path = "/stats?filter=cluster.fluxlimit.membership_healthy";
-        let answer = Client::new(self.admin).get(path, &[]).await.ok()?;
+        self.count("membership_healthy").await
+    }
+
+    /// How many connections it has opened to rate-limit servers.
+    pub(crate) async fn connections_so_far(&self) -> Option<u64> {
+        self.count("upstream_cx_total").await
+    }
+
+    /// One of Envoy's counts for the rate-limit servers.
+    async fn count(&self, name: &str) -> Option<u64> {
+        let path = format!("/stats?filter=cluster.fluxlimit.{name}");
+        let answer = Client::new(self.admin).get(&path, &[]).await.ok()?;
         answer.body.rsplit_once(':')?.1.trim().parse().ok()
     }
 

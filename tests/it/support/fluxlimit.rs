@@ -1,6 +1,6 @@
 //! The built server as a child process, with its rules in a directory of its own.
 
-use super::{Process, Signal};
+use super::{Answer, Client, Process, Signal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -41,17 +41,9 @@ impl Setup {
         let rules = self.rules.to_str().expect("test paths are UTF-8");
         let grpc = self.grpc.to_string();
         let arguments = ["serve", "--rules", rules, "--grpc", &grpc, "--http", "127.0.0.1:0"];
-        let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
-        let mut process = Process::start("fluxlimit", program, &arguments, &self.environment);
-        let (grpc, http) = process
-            .output_with("a line for each listener", |log| {
-                Some((listener(log, Protocol::Grpc)?, listener(log, Protocol::Http)?))
-            })
-            .await;
-        Fluxlimit { process, grpc, http }
+        Fluxlimit::start(&arguments, &self.environment).await
     }
 }
-
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Fluxlimit {
@@ -68,6 +60,44 @@ impl Fluxlimit {
         // Plain text, so that the log lines can be searched.
         let environment = vec![("NO_COLOR".to_owned(), "1".to_owned())];
         Setup { rules: path.to_owned(), environment, grpc: SocketAddr::from(([127, 0, 0, 1], 0)) }
+    }
+
+    /// Starts it with these arguments and this environment alone, and waits until it listens.
+    pub(crate) async fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
+        let mut process = Process::start("fluxlimit", program, arguments, environment);
+        let (grpc, http) = process
+            .output_with("a line for each listener", |log| {
+                Some((listener(log, Protocol::Grpc)?, listener(log, Protocol::Http)?))
+            })
+            .await;
+        Self { process, grpc, http }
+    }
+
+    /// Runs the program to its end: a command line or settings that cannot be served.
+    pub(crate) async fn run(arguments: &[&str], environment: &[(String, String)]) -> (ExitStatus, String) {
+        let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
+        Process::start("fluxlimit", program, arguments, environment).finished().await
+    }
+
+    /// A page of the HTTP front, on a connection of its own.
+    pub(crate) async fn page(&self, path: &str) -> Answer {
+        Client::new(self.http).get(path, &[]).await.expect("the HTTP front answers")
+    }
+
+    /// What `/json` answers to a question about `key` and `value` in the domain `edge`.
+    pub(crate) async fn ask(&self, key: &str, value: &str) -> Answer {
+        let entry = serde_json::json!({ "key": key, "value": value });
+        let question = serde_json::json!({ "domain": "edge", "descriptors": [{ "entries": [entry] }] });
+        let asked = Client::new(self.http).post("/json", question.to_string()).await;
+        asked.expect("the HTTP front answers")
+    }
+
+    /// The value of the series that `/metrics` names so, labels included.
+    pub(crate) async fn metric(&self, series: &str) -> Option<u64> {
+        let page = self.page("/metrics").await;
+        let value = page.body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse().expect("a count"))
     }
 
     /// Asks it to stop and waits for its end.
@@ -88,8 +118,10 @@ impl RuleDirectory {
     /// A new directory whose rule file says `text`.
     pub(crate) fn with(text: &str) -> Self {
         let outer = tempfile::tempdir().expect("a temporary directory");
-        let rules = outer.path().join("rules");
-        std::fs::create_dir(&rules).expect("the directory can be written");
+        // Two levels down: the server watches the directory above the rules too, and drafts are written
+        // where it does not look, so that only the change of the file itself can be noticed.
+        let rules = outer.path().join("mount/rules");
+        std::fs::create_dir_all(&rules).expect("the directory can be written");
         let directory = Self { outer, rules };
         directory.write(text);
         directory

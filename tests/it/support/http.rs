@@ -1,10 +1,10 @@
 //! A small HTTP/1.1 client on one connection, whose header values may be any bytes.
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
-    connection: Option<SendRequest<Empty<Bytes>>>,
+    connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// What came back.
@@ -49,11 +49,34 @@ impl Client {
         path: &str,
         headers: &[(&str, &[u8])],
     ) -> Result<Answer, Box<dyn std::error::Error>> {
+        self.send(Method::GET, path, headers, Bytes::new()).await
+    }
+
+    /// Sends a POST and reads the whole answer.
+    pub(crate) async fn post(
+        &mut self,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Box<dyn std::error::Error>> {
+        self.send(Method::POST, path, &[], body.into()).await
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &[u8])],
+        body: Bytes,
+    ) -> Result<Answer, Box<dyn std::error::Error>> {
         let mut connection = match self.connection.take() {
             Some(open) if !open.is_closed() => open,
             _ => self.connect().await?,
         };
-        let mut request = Request::get(path).header("host", "fluxlimit.test").body(Empty::new())?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "fluxlimit.test")
+            .body(Full::new(body))?;
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes())?;
             request.headers_mut().insert(name, HeaderValue::from_bytes(value)?);
@@ -65,7 +88,7 @@ impl Client {
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, Box<dyn std::error::Error>> {
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Box<dyn std::error::Error>> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
