@@ -21,6 +21,6 @@ pub use headers::{HeaderNames, HeaderStyle};
 pub use key::{Identity, Key, MAX_IDENTITY};
 pub use path::Path;
 pub use question::{LimitFacts, Matched, Miss, Question, RuleFacts};
-pub use settle::settle;
+pub use settle::{settle, settle_alone};
 pub use settlement::{Charge, Group, Outcome, Settlement, Write};
 pub use value::{Map, Value};

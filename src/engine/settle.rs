@@ -8,7 +8,7 @@
 use smallvec::SmallVec;
 
 use super::settlement::{Charge, Outcome, Settlement, Write};
-use crate::algorithm::{State, Verdict, keeps_state};
+use crate::algorithm::{State, Verdict, keeps_state, step};
 use crate::time::Timestamp;
 
 /// What the first pass found out.
@@ -28,6 +28,12 @@ pub fn settle(
     now: Timestamp,
     stored: &[Option<&State>],
 ) -> (Outcome, SmallVec<[Write; 2]>) {
+    if let Some(charge) = settlement.alone() {
+        let (outcome, state) = settle_alone(settlement, charge, now, stored[0]);
+        let reset_after_ms = outcome.verdicts[0].reset_after_ms;
+        let write = state.map(|state| Write { slot: 0, state, reset_after_ms });
+        return (outcome, write.into_iter().collect());
+    }
     let present: SmallVec<[State; 2]> = stored
         .iter()
         .enumerate()
@@ -39,6 +45,22 @@ pub fn settle(
         keeps_state(limit) && state.is_some_and(|state| state.is_too_far_ahead(limit, now))
     });
     book_charges(settlement, now, present, moved.collect(), &trial)
+}
+
+/// Applies a settlement of one charge: its verdict, and the state to store if there is one. Most requests have
+/// one limit, for which the two passes come to one step.
+#[must_use]
+pub fn settle_alone(
+    settlement: &Settlement,
+    charge: &Charge,
+    now: Timestamp,
+    stored: Option<&State>,
+) -> (Outcome, Option<State>) {
+    let (verdict, state) = step(&charge.limit, stored, now, charge.hits);
+    let refused_groups = settlement.refused_groups(|_| verdict.allowed);
+    let refused = !settlement.global_shadow && settlement.refuses(&refused_groups);
+    let verdicts = SmallVec::from_iter([verdict]);
+    (Outcome { refused, verdicts, overflowed: SmallVec::new() }, state)
 }
 
 fn try_charges(settlement: &Settlement, present: &[State]) -> Trial {

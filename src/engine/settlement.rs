@@ -70,6 +70,15 @@ impl Settlement {
         &self.charges
     }
 
+    /// The charge, if there is only one and nothing has been decided elsewhere.
+    #[must_use]
+    pub fn alone(&self) -> Option<&Charge> {
+        match &*self.charges {
+            [charge] if !self.refused => Some(charge),
+            _ => None,
+        }
+    }
+
     /// The charges of each limited descriptor, in the order of the request.
     pub fn groups(&self) -> impl Iterator<Item = (Group, std::ops::Range<usize>)> + '_ {
         let mut start = 0;

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::{Settling, Store, StoreError};
 use crate::algorithm::State;
-use crate::engine::{Key, Outcome, Settlement, Write, settle};
+use crate::engine::{Charge, Key, Outcome, Settlement, Write, settle, settle_alone};
 use crate::time::{Clock, Timestamp};
 use shard::Shard;
 
@@ -119,6 +119,9 @@ impl MemoryStore {
     }
 
     fn apply(&self, asked: &Settlement) -> Outcome {
+        if let Some(outcome) = asked.alone().and_then(|charge| self.apply_alone(asked, charge)) {
+            return outcome;
+        }
         let mut moved = None;
         loop {
             let settlement = moved.as_ref().unwrap_or(asked);
@@ -141,6 +144,28 @@ impl MemoryStore {
             drop(locked);
             moved = Some(further);
         }
+    }
+
+    /// Applies a settlement of one charge, for which there is one lock to take; `None` if its key is new and
+    /// its shard is full.
+    fn apply_alone(&self, settlement: &Settlement, charge: &Charge) -> Option<Outcome> {
+        let (hash, number) = self.place(&charge.key);
+        let mut shard = self.shards[number].lock();
+        let now = self.clock.now();
+        let found = shard.find(hash, &charge.key);
+        if found.is_none() && shard.bounded() >= self.max_keys_per_shard {
+            return None;
+        }
+        let stored = found.map(|at| shard.state(at));
+        let (outcome, state) = settle_alone(settlement, charge, now, stored);
+        if let Some(state) = state {
+            let gone_at_ms = now.ms().saturating_add(outcome.verdicts[0].reset_after_ms);
+            match found {
+                Some(at) => shard.replace(at, state, gone_at_ms),
+                None => shard.insert(hash, &charge.key, state, gone_at_ms),
+            }
+        }
+        Some(outcome)
     }
 
     /// Which slots belong to new keys that do not fit, even after their shard was swept. Overflow keys are as
