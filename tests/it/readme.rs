@@ -28,7 +28,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 /// A new command needs a test of its own here. What the two with Envoy do is tried by `envoy::sample`, and
-/// the last one is what runs this test.
+/// `.ci/test` is what runs this test.
 #[test]
 fn every_command_of_the_readme_is_tried() {
     let commands = blocks("sh");
@@ -41,6 +41,7 @@ fn every_command_of_the_readme_is_tried() {
             "envoy -c envoy/envoy.yaml",
             "curl -i localhost:10000/login",
             ".ci/test",
+            "cargo run --release -- explain --rules config/rules --domain edge action=login remote_address=10.0.0.1",
         ]
     );
     assert!(read(".ci/run").contains("/test\""), "CI runs something else than the README says");
@@ -64,6 +65,19 @@ async fn the_first_command_serves_and_the_sixth_login_is_refused() {
         answers.push(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
     }
     assert!(answers.contains(expected), "{answers:?}");
+}
+
+#[test]
+fn the_rule_that_the_readme_asks_for_is_explained() {
+    let command = &blocks("sh")[5];
+    let arguments = command.strip_prefix("cargo run --release -- ").unwrap().split(' ');
+    let output = Command::new(env!("CARGO_BIN_EXE_fluxlimit"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("limited by the rule `action=login > remote_address`"));
 }
 
 #[test]
