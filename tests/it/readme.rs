@@ -77,7 +77,10 @@ fn the_rule_that_the_readme_asks_for_is_explained() {
         .output()
         .unwrap();
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("limited by the rule `action=login > remote_address`"));
+    assert!(
+        String::from_utf8_lossy(&output.stdout)
+            .contains("limited by the rule `action=login > remote_address`")
+    );
 }
 
 #[test]
