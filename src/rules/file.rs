@@ -67,6 +67,25 @@ pub struct Node {
     pub children: Vec<Node>,
 }
 
+impl Node {
+    /// A node that enforces nothing and says nothing, not even its key.
+    #[must_use]
+    pub const fn without_limit(position: Position) -> Self {
+        Self {
+            position,
+            key: String::new(),
+            value: String::new(),
+            limits: NodeLimits::None,
+            quota_mode: false,
+            detailed_metric: false,
+            value_to_metric: false,
+            share_threshold: false,
+            metadata: None,
+            children: Vec::new(),
+        }
+    }
+}
+
 /// What a node enforces.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeLimits {

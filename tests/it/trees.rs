@@ -19,18 +19,7 @@ pub(crate) fn file(domain: &str, descriptors: Vec<Node>) -> RuleFile {
 
 /// A node without a limit. An empty value is any value.
 pub(crate) fn node(key: &str, value: &str) -> Node {
-    Node {
-        position: Position::START,
-        key: key.to_owned(),
-        value: value.to_owned(),
-        limits: NodeLimits::None,
-        quota_mode: false,
-        detailed_metric: false,
-        value_to_metric: false,
-        share_threshold: false,
-        metadata: None,
-        children: Vec::new(),
-    }
+    Node { key: key.to_owned(), value: value.to_owned(), ..Node::without_limit(Position::START) }
 }
 
 /// So many hits an hour, in a window of the clock, as rules without our keys have it but for booking refusals.

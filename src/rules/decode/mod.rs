@@ -112,7 +112,7 @@ fn descriptors(fields: &mut Fields<'_, '_>, context: &mut Context) -> Vec<Node> 
     let list = fields.list("descriptors", |value| {
         let position = value.position();
         let node = value.map(|fields| descriptor(fields, context));
-        Some(node.unwrap_or_else(|| empty_node(position)))
+        Some(node.unwrap_or_else(|| Node::without_limit(position)))
     });
     list.unwrap_or_default()
 }
@@ -230,20 +230,5 @@ fn check_ignored(value: &Tree, key: &'static str, fields: &mut Fields<'_, '_>) {
                 }
             }
         }
-    }
-}
-
-const fn empty_node(position: Position) -> Node {
-    Node {
-        position,
-        key: String::new(),
-        value: String::new(),
-        limits: NodeLimits::None,
-        quota_mode: false,
-        detailed_metric: false,
-        value_to_metric: false,
-        share_threshold: false,
-        metadata: None,
-        children: Vec::new(),
     }
 }
