@@ -147,7 +147,7 @@ fn answering(criterion: &mut Criterion) {
     }
 }
 
-fn outcome(settling: Settling<'_>) -> bool {
+fn outcome(settling: Settling) -> bool {
     match settling {
         Settling::Ready(outcome) => outcome.is_ok_and(|outcome| outcome.refused),
         Settling::Later(_) => false,

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::setting::{SETTINGS, Setting};
+use super::setting::{Setting, settings};
 use super::{Config, ConfigError, Flags};
 use crate::yaml::{self, Decoder, Fields, Kind, Message, Node, Position, Problem, Problems, Scalar, quoted};
 
@@ -74,7 +74,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 /// Reads every setting of a file; one whose path has two names stands in a map of the first name.
 fn read_fields(fields: &mut Fields<'_, '_>, config: &mut Config) {
     let mut done: Vec<&str> = Vec::new();
-    for setting in &SETTINGS {
+    for setting in settings() {
         let Some((group, _)) = setting.path.split_once('.') else {
             fields.field(setting.path, |value| {
                 (setting.read)(value, config);
@@ -98,7 +98,7 @@ fn read_fields(fields: &mut Fields<'_, '_>, config: &mut Config) {
 }
 
 fn members(group: &str) -> impl Iterator<Item = (&'static str, &'static Setting)> + use<'_> {
-    SETTINGS.iter().filter_map(move |setting| {
+    settings().filter_map(move |setting| {
         let (of, name) = setting.path.split_once('.')?;
         (of == group).then_some((name, setting))
     })
@@ -137,8 +137,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 fn read_variables(variables: &BTreeMap<String, String>, config: &mut Config, problems: &mut Vec<Problem>) {
-    let known: Vec<(String, &Setting)> =
-        SETTINGS.iter().map(|setting| (setting.variable(), setting)).collect();
+    let known: Vec<(String, &Setting)> = settings().map(|setting| (setting.variable(), setting)).collect();
     for (name, value) in variables {
         let Some((_, setting)) = known.iter().find(|(variable, _)| variable == name) else {
             let names = known.iter().map(|(variable, _)| variable.as_str()).chain([CONFIG_VARIABLE]);
@@ -170,7 +169,7 @@ fn read_flags(flags: &Flags, config: &mut Config, problems: &mut Vec<Problem>) {
 }
 
 fn read_flag(path: &'static str, node: &Node, config: &mut Config, problems: &mut Vec<Problem>) {
-    let setting = SETTINGS.iter().find(|setting| setting.path == path).expect("flags are settings");
+    let setting = settings().find(|setting| setting.path == path).expect("flags are settings");
     read_value(&format!("--{path}"), setting, node, config, problems);
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::setting::SETTINGS;
+use super::setting::settings;
 use super::*;
 use crate::engine::HeaderStyle;
 
@@ -38,7 +38,7 @@ fn the_file_that_explains_every_setting_holds_exactly_the_defaults() {
     let explained = load(&Flags { config: Some(path.into()), ..flags() }, &[]).unwrap();
     assert_eq!(explained, load(&flags(), &[]).unwrap());
     let text = std::fs::read_to_string(path).unwrap();
-    for setting in &SETTINGS {
+    for setting in settings() {
         let name = setting.path.rsplit('.').next().unwrap();
         let line = text.lines().map(str::trim_start).find(|line| line.starts_with(&format!("{name}:")));
         assert!(line.is_some(), "`{}` is not explained", setting.path);

@@ -9,8 +9,11 @@ use opentelemetry_sdk::metrics::{SdkMeterProvider, Stream};
 use prometheus::{Encoder, TextEncoder};
 
 use super::counters::COUNTS;
-use super::{Counts, Metrics};
+use super::{Counts, Gauge, Metrics};
 use crate::engine::Miss;
+
+/// The name of our instruments among those of libraries; it is not exported.
+const SCOPE: &str = "fluxlimit";
 
 /// The most series of one instrument. What becomes a series is bounded where it is counted; this only lifts
 /// the default of 2,000, above which all are thrown together.
@@ -35,7 +38,7 @@ pub(super) fn metrics(counts: Arc<Counts>) -> Metrics {
         .with_reader(exporter)
         .with_view(|_: &_| Stream::builder().with_cardinality_limit(MAX_SERIES).build().ok())
         .build();
-    let meter = provider.meter("fluxlimit");
+    let meter = provider.meter(SCOPE);
     let decision_s = meter
         .f64_histogram("fluxlimit.decision.duration")
         .with_unit("s")
@@ -45,8 +48,7 @@ pub(super) fn metrics(counts: Arc<Counts>) -> Metrics {
     limits(&meter, &counts);
     decisions(&meter, &counts);
     unmatched(&meter, &counts);
-    gauges(&meter, &counts);
-    Metrics { counts, decision_s, registry, _provider: provider }
+    Metrics { counts, decision_s, registry, provider }
 }
 
 pub(super) fn text(registry: &prometheus::Registry) -> String {
@@ -135,12 +137,11 @@ fn unmatched(meter: &Meter, counts: &Arc<Counts>) {
         .build();
 }
 
-fn gauges(meter: &Meter, counts: &Arc<Counts>) {
-    for gauge in counts.gauges.lock().drain(..) {
-        meter
-            .u64_observable_gauge(gauge.name)
-            .with_description(gauge.description)
-            .with_callback(move |observer| observer.observe((gauge.read)(), &[]))
-            .build();
-    }
+pub(super) fn gauge(provider: &SdkMeterProvider, gauge: Gauge) {
+    provider
+        .meter(SCOPE)
+        .u64_observable_gauge(gauge.name)
+        .with_description(gauge.description)
+        .with_callback(move |observer| observer.observe((gauge.read)(), &[]))
+        .build();
 }

@@ -33,7 +33,13 @@ pub struct Metrics {
     decision_s: Histogram<f64>,
     registry: prometheus::Registry,
     /// Keeps the instruments alive.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The counts that are read at a scrape.
@@ -48,7 +54,6 @@ struct Counts {
     failed_loads: AtomicU64,
     rules: AtomicU64,
     unknown_domains: Mutex<HashMap<String, u64>>,
-    gauges: Mutex<Vec<Gauge>>,
 }
 
 /// A number that is asked for at a scrape.
@@ -68,11 +73,15 @@ impl std::fmt::Debug for Gauge {
 }
 
 impl Metrics {
-    /// Nothing counted yet; `gauges` are read whenever somebody scrapes.
+    /// Nothing counted yet.
     #[must_use]
-    pub fn new(gauges: Vec<Gauge>) -> Self {
-        let counts = Arc::new(Counts { gauges: Mutex::new(gauges), ..Counts::default() });
-        export::metrics(counts)
+    pub fn new() -> Self {
+        export::metrics(Arc::default())
+    }
+
+    /// Shows a number from now on.
+    pub fn show(&self, gauge: Gauge) {
+        export::gauge(&self.provider, gauge);
     }
 
     /// Where `rules` are counted. Limits and domains that were there before go on counting.

@@ -18,7 +18,7 @@ use crate::trees::{NodeExt, NodeLimitExt, file, node, per_hour};
 fn check(tree: Vec<Node>, modes: Modes, asked: &[&str], lines: &[&str]) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_ms(START_MS)));
     let store = Arc::new(MemoryStore::new(memory::Settings::default(), clock));
-    let metrics = Arc::new(Metrics::new(Vec::new()));
+    let metrics = Arc::new(Metrics::new());
     let settings = Settings { modes, near_limit_ratio: 0.8, ..Settings::default() };
     let limiter = Limiter::new(store, metrics.clone(), settings);
     limiter.put_rules(Arc::new(RuleSet::compile(&[file("d", tree)])));

@@ -107,7 +107,7 @@ impl Replay {
             .map(|(name, text)| Source { name: name.clone(), text: text.as_str().unwrap().into() })
             .collect();
         let clock = Arc::new(ManualClock::default());
-        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let metrics = Arc::new(Metrics::new());
         let store = Arc::new(MemoryStore::new(memory::Settings::default(), clock.clone()));
         let limiter = Arc::new(Limiter::new(store, metrics.clone(), settings));
         let loaded = load(&sources, &options);

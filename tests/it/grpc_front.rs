@@ -20,6 +20,7 @@ use fluxlimit::metrics::Metrics;
 use fluxlimit::rules::RuleSet;
 use fluxlimit::rules::file::RuleFile;
 use fluxlimit::store::memory::{self, MemoryStore};
+use fluxlimit::store::queue::Reply;
 use fluxlimit::store::{Settling, Store, StoreError};
 use fluxlimit::time::SystemClock;
 use fluxlimit::yaml::Position;
@@ -44,19 +45,25 @@ pub(crate) const DOWN: u32 = 1003;
 /// [`DOWN`].
 #[derive(Debug)]
 pub(crate) struct MoodyStore {
-    pub(crate) waiting: Notify,
-    pub(crate) release: Notify,
-    memory: MemoryStore,
+    pub(crate) waiting: Arc<Notify>,
+    pub(crate) release: Arc<Notify>,
+    memory: Arc<MemoryStore>,
 }
 
 impl Store for MoodyStore {
-    fn settle<'a>(&'a self, settlement: &'a Settlement) -> Settling<'a> {
+    fn settle(&self, settlement: &Settlement) -> Settling {
         match u32::try_from(settlement.charges()[0].hits) {
-            Ok(SLOW) => Settling::Later(Box::pin(async {
-                self.waiting.notify_one();
-                self.release.notified().await;
-                self.memory.settle(settlement).outcome().await
-            })),
+            Ok(SLOW) => {
+                let (reply, ticket) = Reply::new();
+                let (waiting, release) = (self.waiting.clone(), self.release.clone());
+                let (memory, settlement) = (self.memory.clone(), settlement.clone());
+                tokio::spawn(async move {
+                    waiting.notify_one();
+                    release.notified().await;
+                    reply.send(memory.settle(&settlement).outcome().await);
+                });
+                Settling::Later(ticket)
+            }
             Ok(PANIC) => panic!("the store is broken"),
             Ok(DOWN) => {
                 let reason = "connection refused by 10.1.2.3".to_owned();
@@ -74,8 +81,9 @@ impl Store for MoodyStore {
 /// A limiter on that store. Its one domain, `edge`, has no rules: requests bring their limits.
 pub(crate) fn limiter() -> (Arc<Limiter>, Arc<MoodyStore>, Arc<Metrics>) {
     let memory = MemoryStore::new(memory::Settings::default(), Arc::new(SystemClock));
-    let store = Arc::new(MoodyStore { waiting: Notify::new(), release: Notify::new(), memory });
-    let metrics = Arc::new(Metrics::new(Vec::new()));
+    let store =
+        Arc::new(MoodyStore { waiting: Arc::default(), release: Arc::default(), memory: Arc::new(memory) });
+    let metrics = Arc::new(Metrics::new());
     let limiter = Limiter::new(store.clone(), metrics.clone(), Settings::default());
     let file = RuleFile {
         name: "edge.yaml".to_owned(),

@@ -37,8 +37,7 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let health = Arc::new(Health::new());
-        let sources =
-            Sources { limiter, metrics: Arc::new(Metrics::new(Vec::new())), health: health.clone() };
+        let sources = Sources { limiter, metrics: Arc::new(Metrics::new()), health: health.clone() };
         let (stop, stopped) = oneshot::channel::<()>();
         let served =
             tokio::spawn(fluxlimit::http::serve(listener, sources, fluxlimit::http::DEFAULT_BOUNDS, async {
@@ -149,7 +148,7 @@ async fn without_an_answer_it_is_503_and_hides_what_is_behind() {
 #[tokio::test]
 async fn without_rules_json_is_503_and_rlconfig_is_empty() {
     let store = MemoryStore::new(memory::Settings::default(), Arc::new(SystemClock));
-    let metrics = Arc::new(Metrics::new(Vec::new()));
+    let metrics = Arc::new(Metrics::new());
     let front = Front::start(Arc::new(Limiter::new(Arc::new(store), metrics, Settings::default()))).await;
     let answer = front.ask("POST", "/json", &question(1).to_string()).await;
     let expected = "Service Unavailable: no rate limit configuration loaded\n";

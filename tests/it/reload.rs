@@ -45,7 +45,7 @@ struct Rules {
 
 impl Rules {
     fn of(path: &Path, poll_ms: u64) -> Self {
-        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let metrics = Arc::new(Metrics::new());
         let store = MemoryStore::new(memory::Settings::default(), Arc::new(SystemClock));
         let limiter = Arc::new(Limiter::new(Arc::new(store), metrics.clone(), LimiterSettings::default()));
         let health = Arc::new(Health::new());

@@ -216,7 +216,7 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn settle<'a>(&'a self, settlement: &'a Settlement) -> Settling<'a> {
+    fn settle(&self, settlement: &Settlement) -> Settling {
         Settling::Ready(Ok(self.apply(settlement)))
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Replay {
 impl Replay {
     pub(super) fn of(loaded: &Loaded) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_ms(START_MS)));
-        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let metrics = Arc::new(Metrics::new());
         let store = Arc::new(MemoryStore::new(memory::Settings::default(), clock.clone()));
         let settings = Settings { near_limit_ratio: 0.8, ..Settings::default() };
         let limiter = Limiter::new(store, metrics.clone(), settings);

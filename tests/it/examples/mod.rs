@@ -63,7 +63,7 @@ struct Served {
 impl Served {
     fn example(name: &str) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_ms(FULL_DAY_MS)));
-        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let metrics = Arc::new(Metrics::new());
         let store = Arc::new(MemoryStore::new(memory::Settings::default(), clock.clone()));
         let limiter = Limiter::new(store, metrics.clone(), Settings::default());
         let rules = RuleSet::compile(&loaded(&folder().join(format!("{name}.yaml"))));

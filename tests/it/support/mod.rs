@@ -4,8 +4,10 @@ mod envoy;
 mod fluxlimit;
 mod http;
 mod process;
+mod redis;
 
 pub(crate) use envoy::{Envoy, Site};
 pub(crate) use fluxlimit::{Fluxlimit, RuleDirectory, own_loopback_address};
 pub(crate) use http::{Answer, Client};
 pub(crate) use process::{Process, Signal, eventually};
+pub(crate) use redis::{Redis, free_address};

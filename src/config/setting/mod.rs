@@ -24,7 +24,12 @@ const MAX_WAIT_MS: u64 = 3_600_000;
 const MAX_RULE_PATHS: usize = 1000;
 
 /// Every setting, in the order of `config/fluxlimit.yaml`.
-pub(super) const SETTINGS: [Setting; 28] = [
+pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
+    [SERVER].into_iter().flatten()
+}
+
+/// The settings of everything but the shared stores.
+const SERVER: &[Setting] = &[
     setting("rules", rules),
     setting("strict_rules", |value, to| put(&mut to.reload.options.strict, value.bool())),
     setting("merge_domains", |value, to| put(&mut to.reload.options.merge_domains, value.bool())),

@@ -99,7 +99,7 @@ impl Limiter {
             let question = active.rules.question(request, self.settings.modes);
             let outcome = match self.settle(&question) {
                 Settling::Ready(outcome) => outcome?,
-                Settling::Later(_) => return Err(CheckError::Store(StoreError::NotAtOnce)),
+                Settling::Later(_) => unreachable!("the store said that it answers at once"),
             };
             Ok(self.answer(&active, request, &question, &outcome))
         });
@@ -123,7 +123,7 @@ impl Limiter {
     }
 
     /// Asks the store, if there is anything to ask.
-    fn settle<'a>(&'a self, question: &'a Question<'_>) -> Settling<'a> {
+    fn settle(&self, question: &Question<'_>) -> Settling {
         if question.settlement.is_empty() {
             return Settling::Ready(Ok(Outcome::default()));
         }

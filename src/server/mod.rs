@@ -1,5 +1,7 @@
 //! The running server: its parts put together, and the order of a start and a stop.
 
+mod stores;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,16 +12,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
-use crate::config::{Config, StoreKind};
+use crate::config::Config;
 use crate::grpc;
 use crate::health::Health;
 use crate::http;
 use crate::limiter::Limiter;
-use crate::metrics::{Gauge, Metrics};
+use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::store::Store;
-use crate::store::memory::MemoryStore;
-use crate::time::SystemClock;
 
 /// A server that listens but does not answer yet.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Parts {
     limiter: Arc<Limiter>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
 }
 
 impl Server {
@@ -99,9 +99,8 @@ impl Server {
             announce(&grpc, &http);
             tokio::select! {
                 () = serve(&config, &parts, grpc, http, stop) => {}
-                // These two never end.
+                // It never ends.
                 () = reloader.watch(reload) => {}
-                () = sweep(&parts.store, config.memory.sweep_ms) => {}
             }
         };
         tokio::select! {
@@ -113,9 +112,8 @@ impl Server {
 
 impl Parts {
     fn new(config: &Config) -> Self {
-        let StoreKind::Memory = config.store;
-        let store = Arc::new(MemoryStore::new(config.memory, Arc::new(SystemClock)));
-        let metrics = Arc::new(Metrics::new(gauges(&store)));
+        let metrics = Arc::new(Metrics::new());
+        let store = stores::open(config, &metrics);
         let limiter = Arc::new(Limiter::new(store.clone(), metrics.clone(), config.limiter.clone()));
         Self { limiter, metrics, health: Arc::new(Health::new()), store }
     }
@@ -158,34 +156,6 @@ async fn serve(
         // It ends only when told, and it is told only after gRPC has ended.
         () = &mut http => grpc.await,
     }
-}
-
-/// Sweeps shard by shard, so that all keys are swept once in `sweep_ms`.
-async fn sweep(store: &MemoryStore, sweep_ms: u64) {
-    let shards = u64::try_from(store.shards()).unwrap_or(1).max(1);
-    let mut pause = tokio::time::interval(Duration::from_millis((sweep_ms / shards).max(1)));
-    // After a pause of the machine there is nothing to catch up with.
-    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        pause.tick().await;
-        store.sweep_next();
-    }
-}
-
-fn gauges(store: &Arc<MemoryStore>) -> Vec<Gauge> {
-    let (keys, max_keys) = (store.clone(), store.clone());
-    vec![
-        Gauge {
-            name: "fluxlimit.memory.keys",
-            description: "Keys that the memory store keeps",
-            read: Box::new(move || keys.len() as u64),
-        },
-        Gauge {
-            name: "fluxlimit.memory.max_keys",
-            description: "Keys that the memory store keeps at most",
-            read: Box::new(move || max_keys.max_keys() as u64),
-        },
-    ]
 }
 
 async fn told(mut told: watch::Receiver<bool>) {

@@ -1,0 +1,46 @@
+//! The store that the settings name, opened, with its upkeep running and its numbers shown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, StoreKind};
+use crate::metrics::{Gauge, Metrics};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::time::SystemClock;
+
+/// Opens the store of `config`. It need not be reachable yet.
+pub(super) fn open(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
+    match config.store {
+        StoreKind::Memory => memory(config, metrics),
+    }
+}
+
+fn memory(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
+    let store = Arc::new(MemoryStore::new(config.memory, Arc::new(SystemClock)));
+    let (keys, max_keys) = (store.clone(), store.clone());
+    metrics.show(Gauge {
+        name: "fluxlimit.memory.keys",
+        description: "Keys that the memory store keeps",
+        read: Box::new(move || keys.len() as u64),
+    });
+    metrics.show(Gauge {
+        name: "fluxlimit.memory.max_keys",
+        description: "Keys that the memory store keeps at most",
+        read: Box::new(move || max_keys.max_keys() as u64),
+    });
+    tokio::spawn(sweep(store.clone(), config.memory.sweep_ms));
+    store
+}
+
+/// Sweeps shard by shard, so that all keys are swept once in `sweep_ms`.
+async fn sweep(store: Arc<MemoryStore>, sweep_ms: u64) {
+    let shards = u64::try_from(store.shards()).unwrap_or(1).max(1);
+    let mut pause = tokio::time::interval(Duration::from_millis((sweep_ms / shards).max(1)));
+    // After a pause of the machine there is nothing to catch up with.
+    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        store.sweep_next();
+    }
+}
