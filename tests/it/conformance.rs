@@ -34,10 +34,10 @@ trait Subject {
 
 /// Runs `cases` random scripts on `subject`, each in a domain of its own.
 fn conforms(subject: &impl Subject, cases: u32) {
-    conforms_by(subject, cases, run);
+    conforms_by(subject, cases, &run);
 }
 
-fn conforms_by<S: Subject>(subject: &S, cases: u32, run: impl AsyncFn(&S, &Script, &str)) {
+fn conforms_by<S: Subject>(subject: &S, cases: u32, run: &impl AsyncFn(&S, &Script, &str)) {
     static DOMAINS: AtomicUsize = AtomicUsize::new(0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner = TestRunner::new(ProptestConfig { cases, ..config() });
@@ -192,5 +192,5 @@ async fn run_at_once(subject: &impl Subject, script: &Script, domain: &str) {
 
 #[test]
 fn requests_that_go_to_postgres_together_are_applied_one_after_the_other() {
-    conforms_by(&Remote::new(), 100, run_at_once);
+    conforms_by(&Remote::new(), 100, &run_at_once);
 }

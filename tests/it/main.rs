@@ -30,6 +30,7 @@ mod memory;
 mod model;
 mod naive_matching;
 mod policy;
+mod postgres;
 mod program;
 mod readme;
 mod reload;

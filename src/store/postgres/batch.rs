@@ -102,7 +102,7 @@ impl<'a> Batch<'a> {
             }
         }
         let has_row: Vec<bool> = known.iter().map(|known| *known != Known::Nothing).collect();
-        let mut expire_at_ms: Vec<Option<u64>> = vec![None; known.len()];
+        let mut deadlines: Vec<Option<u64>> = vec![None; known.len()];
         let outcomes = self.settlements.iter().zip(&self.places).map(|(settlement, places)| {
             let mut stored: SmallVec<[Option<&State>; 2]> = SmallVec::with_capacity(places.len());
             for place in places {
@@ -120,15 +120,15 @@ impl<'a> Batch<'a> {
                 let place = places[write.slot];
                 known[place] = Known::State(write.state);
                 let gone_at_ms = now.ms().saturating_add(write.reset_after_ms);
-                expire_at_ms[place] = Some(gone_at_ms.saturating_add(SLACK_MS));
+                deadlines[place] = Some(gone_at_ms.saturating_add(SLACK_MS));
             }
             Ok(outcome)
         });
         let mut applied = Applied { outcomes: outcomes.collect(), ..Applied::default() };
         for (place, known) in known.iter().enumerate() {
-            let (Known::State(state), Some(expires_at_ms)) = (known, expire_at_ms[place]) else { continue };
+            let (Known::State(state), Some(deadline_ms)) = (known, deadlines[place]) else { continue };
             let rows = if has_row[place] { &mut applied.updates } else { &mut applied.inserts };
-            rows.push(self.keys[place], state, expires_at_ms);
+            rows.push(self.keys[place], state, deadline_ms);
         }
         applied
     }
@@ -147,9 +147,12 @@ fn read(bytes: &[u8]) -> Known {
 impl<'a> Rows<'a> {
     /// Rows without a state for those keys, for as long as it takes to come back and lock them.
     pub(super) fn empty(keys: &[&'a [u8]], now: Timestamp) -> Self {
-        let expires_at_ms = column(now.ms().saturating_add(SLACK_MS));
-        let (states, expire_at_ms) = (vec![Vec::new(); keys.len()], vec![expires_at_ms; keys.len()]);
-        Self { keys: keys.to_vec(), states, expire_at_ms }
+        let deadline_ms = column(now.ms().saturating_add(SLACK_MS));
+        Self {
+            keys: keys.to_vec(),
+            states: vec![Vec::new(); keys.len()],
+            expire_at_ms: vec![deadline_ms; keys.len()],
+        }
     }
 
     /// How many there are.
@@ -162,12 +165,12 @@ impl<'a> Rows<'a> {
         self.keys.is_empty()
     }
 
-    fn push(&mut self, key: &'a [u8], state: &State, expires_at_ms: u64) {
+    fn push(&mut self, key: &'a [u8], state: &State, deadline_ms: u64) {
         let mut bytes = Vec::with_capacity(24);
         state::encode(state, &mut bytes);
         self.keys.push(key);
         self.states.push(bytes);
-        self.expire_at_ms.push(column(expires_at_ms));
+        self.expire_at_ms.push(column(deadline_ms));
     }
 }
 

@@ -35,7 +35,7 @@ impl Postgres {
         let data = server.data().display().to_string();
         let arguments = ["-D", &data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"];
         let (status, output) =
-            server.as_its_user(&initdb, &[&arguments[..], &["--locale", "C"]].concat()).finished().await;
+            Self::as_its_user(&initdb, &[&arguments[..], &["--locale", "C"]].concat()).finished().await;
         assert!(status.success(), "{output}");
         server.start_again().await;
         server
@@ -49,7 +49,7 @@ impl Postgres {
         for option in &self.options {
             arguments.extend(["-c", option]);
         }
-        let mut process = self.as_its_user(&programs().join("postgres"), &arguments);
+        let mut process = Self::as_its_user(&programs().join("postgres"), &arguments);
         process
             .output_with("a Postgres that accepts connections", |log| {
                 log.contains("ready to accept connections").then_some(())
@@ -128,7 +128,7 @@ impl Postgres {
     }
 
     /// Starts a program of Postgres, which refuses to run as root.
-    fn as_its_user(&self, program: &Path, arguments: &[&str]) -> Process {
+    fn as_its_user(program: &Path, arguments: &[&str]) -> Process {
         // What the name of a process should be stands only in the panics of a test.
         let name = "postgres";
         let environment = [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];
