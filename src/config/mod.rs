@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::connections::Bounds;
-use crate::store::memory;
+use crate::store::{memory, postgres};
 use crate::yaml::Problem;
 use crate::{grpc, http, limiter, reload, telemetry};
 
@@ -45,6 +45,8 @@ pub struct Config {
     pub store: StoreKind,
     /// Settings of the memory store.
     pub memory: memory::Settings,
+    /// Settings of the Postgres store.
+    pub postgres: postgres::Settings,
     /// How requests are answered.
     pub limiter: limiter::Settings,
     /// Milliseconds between saying `NOT_SERVING` and closing connections.
@@ -62,6 +64,8 @@ pub struct Config {
 pub enum StoreKind {
     /// In the memory of this process.
     Memory,
+    /// In a table of Postgres.
+    Postgres,
 }
 
 /// What the command line says; it overrides all else.
@@ -104,6 +108,7 @@ impl Default for Config {
             http_bounds: http::DEFAULT_BOUNDS,
             store: StoreKind::Memory,
             memory: memory::Settings::default(),
+            postgres: postgres::Settings::default(),
             limiter: limiter::Settings {
                 near_limit_ratio: DEFAULT_NEAR_LIMIT_RATIO,
                 ..limiter::Settings::default()
@@ -125,6 +130,14 @@ impl Config {
         Self::load_with(flags, std::env::vars_os())
     }
 
+    /// The same for a command that needs the store and no rules.
+    ///
+    /// # Errors
+    /// As [`Self::load`], but for rules that are not given.
+    pub fn load_without_rules(flags: &Flags) -> Result<Self, ConfigError> {
+        source::load(flags, std::env::vars_os(), false)
+    }
+
     /// The same with an environment that is given.
     ///
     /// # Errors
@@ -133,7 +146,7 @@ impl Config {
         flags: &Flags,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        source::load(flags, environment)
+        source::load(flags, environment, true)
     }
 }
 

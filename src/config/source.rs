@@ -23,6 +23,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub(super) fn load(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
+    needs_rules: bool,
 ) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     let mut problems = Vec::new();
@@ -38,7 +39,7 @@ pub(super) fn load(
     config.relative_to = PathBuf::new();
     read_variables(&variables, &mut config, &mut problems);
     read_flags(flags, &mut config, &mut problems);
-    if config.reload.paths.is_empty() && problems.is_empty() {
+    if needs_rules && config.reload.paths.is_empty() && problems.is_empty() {
         let message = Message::new("no rules are given")
             .expected("`--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file");
         problems.push(Problem::of_file("settings", message));

@@ -5,14 +5,39 @@ use std::time::Duration;
 
 use crate::config::{Config, StoreKind};
 use crate::metrics::{Gauge, Metrics};
-use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::store::postgres::PostgresStore;
+use crate::store::{Observer, RoundTrip, Store};
 use crate::time::SystemClock;
 
 /// Opens the store of `config`. It need not be reachable yet.
 pub(super) fn open(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
     match config.store {
         StoreKind::Memory => memory(config, metrics),
+        StoreKind::Postgres => postgres(config, metrics),
+    }
+}
+
+fn postgres(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
+    let store = Arc::new(PostgresStore::new(&config.postgres, Arc::new(Logged)));
+    let queued = store.clone();
+    metrics.show(Gauge {
+        name: "fluxlimit.store.queued",
+        description: "Settlements that wait to be sent to the store",
+        read: Box::new(move || queued.queued() as u64),
+    });
+    store
+}
+
+/// Logs how exchanges end.
+#[derive(Debug)]
+struct Logged;
+
+impl Observer for Logged {
+    fn ended(&self, trip: &RoundTrip<'_>) {
+        if let Some(error) = trip.failure {
+            tracing::debug!(%error, settlements = trip.settlements, "the store failed");
+        }
     }
 }
 

@@ -145,11 +145,10 @@ impl Remote {
         let clock = Arc::new(ManualClock::at(Timestamp::from_ms(START_MS)));
         let server = runtime.block_on(Postgres::start());
         // One connection, so that settlements are applied in the order in which they are asked.
-        let url = server.url();
-        let settings =
-            postgres::Settings { url, connections: 1, timeout_ms: 10_000, ..postgres::Settings::default() };
-        let store = runtime
-            .block_on(async { PostgresStore::with_clock(&settings, Arc::new(Deaf), clock.clone()).unwrap() });
+        let defaults = postgres::Settings::of(&server.url()).unwrap();
+        let settings = postgres::Settings { connections: 1, timeout_ms: 10_000, ..defaults };
+        let store =
+            runtime.block_on(async { PostgresStore::with_clock(&settings, Arc::new(Deaf), clock.clone()) });
         Self { clock, store, _server: server, _runtime: runtime }
     }
 }

@@ -31,6 +31,7 @@ mod model;
 mod naive_matching;
 mod policy;
 mod postgres;
+mod postgres_migrations;
 mod program;
 mod readme;
 mod reload;

@@ -22,17 +22,17 @@ impl Observer for Deaf {
 }
 
 /// Settings for a server of a test, with time enough for a loaded machine.
-pub(crate) fn settings(url: String) -> Settings {
-    Settings { url, timeout_ms: 10_000, ..Settings::default() }
+pub(crate) fn settings(url: &str) -> Settings {
+    Settings { timeout_ms: 10_000, ..Settings::of(url).unwrap() }
 }
 
 pub(crate) fn open(settings: &Settings) -> PostgresStore {
-    PostgresStore::new(settings, Arc::new(Deaf)).unwrap()
+    PostgresStore::new(settings, Arc::new(Deaf))
 }
 
 fn open_at(settings: &Settings, clock: &Arc<ManualClock>) -> PostgresStore {
     let clock: Arc<dyn Clock> = clock.clone();
-    PostgresStore::with_clock(settings, Arc::new(Deaf), clock).unwrap()
+    PostgresStore::with_clock(settings, Arc::new(Deaf), clock)
 }
 
 fn limit(algorithm: Algorithm, count: u32, unit: Unit) -> Limit {
@@ -83,7 +83,7 @@ async fn admitted(stores: &[Arc<PostgresStore>], limit: Limit) -> usize {
                 let new = format!("new {}", (task / 6 + round) % 40);
                 // The same keys in opposite orders, and keys that nobody has created yet.
                 let mut charges = vec![("shared", limit, 1), ("other", wide, 1), (new.as_str(), wide, 1)];
-                if task % 2 == 0 {
+                if task.is_multiple_of(2) {
                     charges.reverse();
                 }
                 let outcome = ask(&store, &charges).await.expect("no request fails");
@@ -103,7 +103,7 @@ async fn admitted(stores: &[Arc<PostgresStore>], limit: Limit) -> usize {
 async fn four_stores_on_one_database_admit_exactly_the_limit() {
     let server = Postgres::start().await;
     // The sweeper makes a step every millisecond.
-    let settings = Settings { sweep_ms: 1, ..settings(server.url()) };
+    let settings = Settings { sweep_ms: 1, ..settings(&server.url()) };
     let stores: Vec<_> = (0..4).map(|_| Arc::new(open(&settings))).collect();
     for algorithm in Algorithm::ALL {
         let limit = limit(algorithm, 100, Unit::Year);
@@ -118,7 +118,7 @@ async fn four_stores_on_one_database_admit_exactly_the_limit() {
 async fn a_key_that_another_session_creates_meanwhile_is_counted_from_there() {
     let server = Postgres::start().await;
     let clock = Arc::new(ManualClock::at(Timestamp::from_ms(START_MS)));
-    let store = open_at(&settings(server.url()), &clock);
+    let store = open_at(&settings(&server.url()), &clock);
     let limit = limit(Algorithm::FixedWindow, 10, Unit::Year);
     ask(&store, &[("model", limit, 7)]).await.unwrap();
     let other = server.client().await;
@@ -141,9 +141,9 @@ async fn a_key_that_another_session_creates_meanwhile_is_counted_from_there() {
 async fn a_key_that_another_session_holds_costs_its_batch_and_nothing_more() {
     let server = Postgres::start().await;
     let limit = limit(Algorithm::FixedWindow, 10, Unit::Year);
-    let patient = open(&settings(server.url()));
+    let patient = open(&settings(&server.url()));
     ask(&patient, &[("held", limit, 1)]).await.unwrap();
-    let store = open(&Settings { timeout_ms: 200, ..settings(server.url()) });
+    let store = open(&Settings { timeout_ms: 200, ..settings(&server.url()) });
     let other = server.client().await;
     other.batch_execute("BEGIN; SELECT FROM fluxlimit WHERE key <> '' FOR UPDATE").await.unwrap();
     let failed = ask(&store, &[("free", limit, 1), ("held", limit, 1)]).await;
@@ -158,7 +158,7 @@ async fn a_key_that_another_session_holds_costs_its_batch_and_nothing_more() {
 #[tokio::test]
 async fn a_row_that_cannot_be_read_fails_its_own_requests_only() {
     let server = Postgres::start().await;
-    let store = open(&Settings { connections: 1, ..settings(server.url()) });
+    let store = open(&Settings { connections: 1, ..settings(&server.url()) });
     let limit = limit(Algorithm::FixedWindow, 10, Unit::Year);
     ask(&store, &[("broken", limit, 1)]).await.unwrap();
     server.run(r"UPDATE fluxlimit SET state = '\x09ff' WHERE key <> ''").await;
@@ -182,7 +182,7 @@ async fn a_row_that_cannot_be_read_fails_its_own_requests_only() {
 async fn what_has_expired_is_removed_and_what_lives_is_not() {
     let server = Postgres::start().await;
     let clock = Arc::new(ManualClock::at(Timestamp::from_ms(START_MS)));
-    let store = open_at(&Settings { sweep_ms: 1000, ..settings(server.url()) }, &clock);
+    let store = open_at(&Settings { sweep_ms: 1000, ..settings(&server.url()) }, &clock);
     let (short, long) =
         (limit(Algorithm::FixedWindow, 9, Unit::Second), limit(Algorithm::FixedWindow, 9, Unit::Year));
     let names: Vec<String> = (0..2000).map(|number| number.to_string()).collect();
@@ -206,7 +206,7 @@ async fn what_has_expired_is_removed_and_what_lives_is_not() {
 #[tokio::test]
 async fn a_request_that_nobody_waits_for_is_charged_whole_or_not_at_all() {
     let server = Postgres::start().await;
-    let store = open(&settings(server.url()));
+    let store = open(&settings(&server.url()));
     let limit = limit(Algorithm::FixedWindow, 1_000_000, Unit::Year);
     for round in 0..200_u64 {
         let asked = store.settle(&request(&[("one", limit, 1), ("two", limit, 1)])).outcome();
@@ -222,7 +222,7 @@ async fn a_request_that_nobody_waits_for_is_charged_whole_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_replaced_inside_their_page() {
     let server = Postgres::start().await;
-    let store = open(&settings(server.url()));
+    let store = open(&settings(&server.url()));
     let limit = limit(Algorithm::SlidingWindow, 1_000_000, Unit::Hour);
     let names: Vec<String> = (0..50).map(|number| format!("key {number}")).collect();
     for round in 0..1500 {
@@ -243,14 +243,14 @@ async fn rows_are_replaced_inside_their_page() {
 #[tokio::test]
 async fn a_store_without_its_database_says_so_and_works_once_it_is_there() {
     let nobody = format!("postgres://postgres@{}/postgres", free_address());
-    let store = open(&settings(nobody));
+    let store = open(&settings(&nobody));
     let limit = limit(Algorithm::FixedWindow, 10, Unit::Year);
     let failed = ask(&store, &[("a", limit, 1)]).await;
     assert!(matches!(failed, Err(StoreError::Unavailable { .. })), "{failed:?}");
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable { .. })));
 
     let mut server = Postgres::start().await;
-    let store = open(&settings(server.url()));
+    let store = open(&settings(&server.url()));
     ask(&store, &[("a", limit, 1)]).await.unwrap();
     server.kill();
     let gone = async || ask(&store, &[("a", limit, 1)]).await.err();
@@ -265,7 +265,7 @@ async fn a_store_without_its_database_says_so_and_works_once_it_is_there() {
 #[tokio::test]
 async fn the_role_that_serves_can_neither_make_nor_drop_a_table() {
     let server = Postgres::start().await;
-    let owner = settings(server.url());
+    let owner = settings(&server.url());
     fluxlimit::store::postgres::migrate(&owner, false).await.unwrap();
     server
         .run(
@@ -276,7 +276,7 @@ async fn the_role_that_serves_can_neither_make_nor_drop_a_table() {
         )
         .await;
     let settings =
-        Settings { migrations: Migrations::Check, sweep_ms: 1, ..settings(server.url_of("serving")) };
+        Settings { migrations: Migrations::Check, sweep_ms: 1, ..settings(&server.url_of("serving")) };
     let store = open(&settings);
     let limit = limit(Algorithm::FixedWindow, 10, Unit::Year);
     server

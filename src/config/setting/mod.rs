@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
+use crate::store::postgres;
 use crate::telemetry::{Filter, Format};
 use crate::yaml::{Message, Value, quoted};
 
@@ -51,7 +52,7 @@ const SERVER: &[Setting] = &[
     setting("http", |value, to| put(&mut to.http, address(value))),
     setting("limits.grpc_connections", |value, to| put(&mut to.grpc_bounds.connections, count(value))),
     setting("limits.http_connections", |value, to| put(&mut to.http_bounds.connections, count(value))),
-    setting("store", |value, to| put(&mut to.store, store(value))),
+    setting("store", store),
     setting("memory.max_keys", |value, to| put(&mut to.memory.max_keys, count(value))),
     setting("memory.sweep_ms", |value, to| put(&mut to.memory.sweep_ms, value.u64_in(1000..=MAX_WAIT_MS))),
     setting("response_headers", |value, to| {
@@ -139,21 +140,36 @@ fn rules(value: &mut Value<'_, '_>, config: &mut Config) {
     config.reload.paths = paths;
 }
 
-fn store(value: &mut Value<'_, '_>) -> Option<StoreKind> {
-    const LATER: [(&str, &str); 4] =
-        [("redis", "Redis"), ("rediss", "Redis"), ("postgres", "Postgres"), ("postgresql", "Postgres")];
-    let text = value.text()?;
+fn store(value: &mut Value<'_, '_>, config: &mut Config) {
+    const LATER: [(&str, &str); 2] = [("redis", "Redis"), ("rediss", "Redis")];
+    let Some(text) = value.text() else { return };
     if text == "memory" {
-        return Some(StoreKind::Memory);
+        config.store = StoreKind::Memory;
+        return;
     }
     // The rest of a URL may hold a password, so it is not shown.
     let scheme = text.split_once("://").map_or(&*text, |(scheme, _)| scheme);
+    if matches!(scheme, "postgres" | "postgresql") {
+        return postgres_url(value, &text, config);
+    }
     let message = match LATER.iter().find(|(name, _)| *name == scheme) {
         Some((_, store)) => Message::new(format!("this build has no {store} store, only `memory`")),
         None => Message::new(format!("unknown store {}", quoted(scheme))),
     };
     value.error(message.expected("`memory`"));
-    None
+}
+
+fn postgres_url(value: &mut Value<'_, '_>, url: &str, config: &mut Config) {
+    match postgres::Settings::of(url) {
+        Ok(settings) => {
+            config.store = StoreKind::Postgres;
+            config.postgres.server = settings.server;
+        }
+        Err(_) => {
+            let message = Message::new("this URL of a Postgres cannot be read");
+            value.error(message.expected("`postgres://USER@HOST:PORT/DATABASE`"));
+        }
+    }
 }
 
 fn count(value: &mut Value<'_, '_>) -> Option<usize> {

@@ -47,15 +47,9 @@ struct Failures {
 
 impl Connector {
     /// Opens connections as the settings say.
-    ///
-    /// # Errors
-    /// The address makes no sense.
-    pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
-        let config: tokio_postgres::Config = settings.url.parse().map_err(|_| StoreError::Refused {
-            // The cause may show the password.
-            reason: "the address of Postgres cannot be read".to_owned(),
-        })?;
-        Ok(Self { config, timeout: Duration::from_millis(settings.connect_timeout_ms) })
+    pub(super) fn new(settings: &Settings) -> Self {
+        let timeout = Duration::from_millis(settings.connect_timeout_ms);
+        Self { config: settings.server.clone(), timeout }
     }
 
     /// Opens a connection, with a task that serves it until it is dropped.

@@ -49,9 +49,7 @@ pub struct Migrated {
 /// # Errors
 /// The database cannot be reached or refuses, or the table is newer than this program.
 pub async fn migrate(settings: &Settings, dry_run: bool) -> Result<Migrated, StoreError> {
-    // Names that cannot be quoted are told before anything is opened.
-    Sql::new(settings)?;
-    let client = Connector::new(settings)?.connect().await?;
+    let client = Connector::new(settings).connect().await?;
     if dry_run {
         let found = find(&client, settings).await?;
         return plan(found, settings);
@@ -147,7 +145,7 @@ fn plan(found: Found, settings: &Settings) -> Result<Migrated, StoreError> {
             name(settings)
         )));
     }
-    let (schema, table) = (quoted(&settings.schema)?, Sql::new(settings)?.table);
+    let (schema, table) = (quoted(&settings.schema), Sql::new(settings).table);
     let unlogged = if settings.durability == Durability::Unlogged { " UNLOGGED" } else { "" };
     let mut statements = Vec::new();
     if !found.has_schema {

@@ -34,6 +34,7 @@ use exchange::Time;
 pub use migrate::{Migrated, migrate};
 pub use settings::{Durability, Migrations, Settings};
 use sql::Sql;
+pub use sql::{MAX_NAME_BYTES, is_name};
 
 /// Keeps states in Postgres.
 #[derive(Debug)]
@@ -44,35 +45,32 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// A store as the settings say, which begins to connect. Postgres need not be there yet. Must be called in a
-    /// runtime.
+    /// A store as the settings say, which begins to connect. Postgres need not be there yet.
     ///
-    /// # Errors
-    /// Settings that no attempt to connect could make good.
-    pub fn new(settings: &Settings, observer: Arc<dyn Observer>) -> Result<Self, StoreError> {
+    /// # Panics
+    /// Outside of a runtime, which its tasks need.
+    #[must_use]
+    pub fn new(settings: &Settings, observer: Arc<dyn Observer>) -> Self {
         Self::with_time(settings, observer, Time::Database)
     }
 
     /// The same with a clock in the hands of a test instead of the database's.
     ///
-    /// # Errors
+    /// # Panics
     /// As [`Self::new`].
-    pub fn with_clock(
-        settings: &Settings,
-        observer: Arc<dyn Observer>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StoreError> {
+    #[must_use]
+    pub fn with_clock(settings: &Settings, observer: Arc<dyn Observer>, clock: Arc<dyn Clock>) -> Self {
         Self::with_time(settings, observer, Time::Given(clock))
     }
 
-    fn with_time(settings: &Settings, observer: Arc<dyn Observer>, time: Time) -> Result<Self, StoreError> {
+    fn with_time(settings: &Settings, observer: Arc<dyn Observer>, time: Time) -> Self {
         let settings = Settings { connections: settings.connections.max(1), ..settings.clone() };
-        let connector = Connector::new(&settings)?;
+        let connector = Connector::new(&settings);
         let shared = Arc::new(Shared {
             queue: Queue::new(settings.max_waiting),
             // One more for the sweeper and for pings, which are not to wait for a batch.
             links: Links::new(connector, settings.connections + 1, &settings),
-            sql: Sql::new(&settings)?,
+            sql: Sql::new(&settings),
             time,
             settings,
             observer,
@@ -85,7 +83,7 @@ impl PostgresStore {
             tasks.spawn(driver::drive(shared.clone()));
         }
         tasks.spawn(sweep::sweep(shared.clone()));
-        Ok(Self { shared, _tasks: tasks })
+        Self { shared, _tasks: tasks }
     }
 
     /// How many settlements wait to be sent.

@@ -1,12 +1,12 @@
 //! What can be set about the Postgres store.
 
-use std::fmt;
+use crate::store::StoreError;
 
 /// Settings of the Postgres store.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where Postgres is, `postgres://…` or `host=… …`; may hold a password.
-    pub url: String,
+    /// Where Postgres is, and as whom. Its debug form shows no password.
+    pub server: tokio_postgres::Config,
     /// Connections that apply batches, at least 1; one more sweeps and answers pings.
     pub connections: usize,
     /// How long a connection may take to open, in milliseconds.
@@ -51,10 +51,23 @@ pub enum Durability {
     Unlogged,
 }
 
+impl Settings {
+    /// The defaults, for the server at `connection`: `postgres://…` or `host=… …`.
+    ///
+    /// # Errors
+    /// It cannot be read. The reason does not repeat it, since it may hold a password.
+    pub fn of(connection: &str) -> Result<Self, StoreError> {
+        let server = connection.parse();
+        let reason = || "the address of Postgres cannot be read".to_owned();
+        let server = server.map_err(|_| StoreError::Refused { reason: reason() })?;
+        Ok(Self { server, ..Self::default() })
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            url: String::new(),
+            server: tokio_postgres::Config::new(),
             connections: 2,
             connect_timeout_ms: 2000,
             timeout_ms: 100,
@@ -66,16 +79,5 @@ impl Default for Settings {
             durability: Durability::On,
             sweep_ms: 300_000,
         }
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the URL, which may hold a password.
-        f.debug_struct("Settings")
-            .field("connections", &self.connections)
-            .field("schema", &self.schema)
-            .field("table", &self.table)
-            .finish_non_exhaustive()
     }
 }

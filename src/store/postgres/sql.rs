@@ -4,10 +4,9 @@
 //! hands each transaction to another connection, where a prepared statement would not exist.
 
 use super::settings::{Durability, Settings};
-use crate::store::StoreError;
 
-/// The longest name that Postgres keeps whole, in bytes.
-const MAX_NAME: usize = 63;
+/// The longest name that Postgres keeps whole, in bytes; it cuts longer ones.
+pub const MAX_NAME_BYTES: usize = 63;
 
 /// The statements for one table.
 #[derive(Debug)]
@@ -47,18 +46,15 @@ const SWEEP_KEY: &str = r"'\x'::bytea";
 
 impl Sql {
     /// The statements for the table that the settings name.
-    ///
-    /// # Errors
-    /// A name that Postgres would cut or not accept.
-    pub(super) fn new(settings: &Settings) -> Result<Self, StoreError> {
-        let table = format!("{}.{}", quoted(&settings.schema)?, quoted(&settings.table)?);
+    pub(super) fn new(settings: &Settings) -> Self {
+        let table = format!("{}.{}", quoted(&settings.schema), quoted(&settings.table));
         let timeout_ms = settings.timeout_ms.max(1);
         let commit = match settings.durability {
             Durability::On => "on",
             Durability::Off | Durability::Unlogged => "off",
         };
         let rows = "unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS n(key, state, expires_at_ms)";
-        Ok(Self {
+        Self {
             begin: begin(timeout_ms, commit),
             lock: format!(
                 "SELECT key, state FROM {table} WHERE key = ANY($1) ORDER BY key FOR NO KEY UPDATE"
@@ -88,7 +84,7 @@ impl Sql {
             ),
             ping: format!("SELECT FROM {table} WHERE key = {SWEEP_KEY}"),
             table,
-        })
+        }
     }
 
     /// Removes the rows in the blocks from `first` up to before `end` that expired before `$1`, but for those
@@ -123,12 +119,14 @@ fn begin(timeout_ms: u64, synchronous_commit: &str) -> String {
 }
 
 /// A name as an identifier, exactly as it is written.
-pub(super) fn quoted(name: &str) -> Result<String, StoreError> {
-    if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
-        let reason = format!("the name {name:?} of a schema or table is not 1 to {MAX_NAME} printable bytes");
-        return Err(StoreError::Refused { reason });
-    }
-    Ok(format!("\"{}\"", name.replace('"', "\"\"")))
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether Postgres keeps `text` whole as the name of a schema or table.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 #[cfg(test)]
@@ -137,9 +135,14 @@ mod tests {
 
     #[test]
     fn a_name_cannot_end_its_quotes() {
-        assert_eq!(quoted(r#"a"; DROP TABLE b"#).unwrap(), r#""a""; DROP TABLE b""#);
-        for bad in ["", "a\0b", &"x".repeat(64)] {
-            assert!(quoted(bad).is_err(), "{bad:?}");
+        assert_eq!(quoted(r#"a"; DROP TABLE b"#), r#""a""; DROP TABLE b""#);
+    }
+
+    #[test]
+    fn a_name_that_would_be_cut_or_refused_is_none() {
+        assert!(is_name("Grüße") && is_name(&"x".repeat(63)));
+        for bad in ["", "a\0b", "a\nb", &"x".repeat(64)] {
+            assert!(!is_name(bad), "{bad:?}");
         }
     }
 }

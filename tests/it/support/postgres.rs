@@ -58,11 +58,6 @@ impl Postgres {
         self.process = Some(process);
     }
 
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Its URL, as the superuser.
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres")
@@ -86,11 +81,6 @@ impl Postgres {
     /// Everything that it has logged.
     pub(crate) fn log(&self) -> String {
         self.process.as_ref().expect("it runs").output()
-    }
-
-    /// Sends a signal to the server; `HUP` makes it read its configuration again.
-    pub(crate) fn signal(&self, signal: Signal) {
-        self.process.as_ref().expect("it runs").signal(signal);
     }
 
     /// Ends it at once, as `kill -9` does.
