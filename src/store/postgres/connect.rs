@@ -1,4 +1,4 @@
-//! How a connection is opened, kept and given up.
+//! How connections are kept and given up.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,16 +7,10 @@ use std::time::Duration;
 use bb8::{ErrorSink, ManageConnection, Pool};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_postgres::{CancelToken, Client, NoTls};
+use tokio_postgres::Client;
 
-use super::settings::Settings;
+use super::connector::{Cancel, Connector, Opened};
 use crate::store::StoreError;
-
-/// Opens connections.
-pub(super) struct Connector {
-    config: tokio_postgres::Config,
-    timeout: Duration,
-}
 
 /// One connection to Postgres.
 pub(super) struct Link {
@@ -25,7 +19,7 @@ pub(super) struct Link {
     /// A transaction is open whose end has not been seen. Whoever gives the connection back like that gives it
     /// up: its next user would join a transaction that is not its own.
     pub(super) busy: bool,
-    cancel: CancelToken,
+    cancel: Cancel,
 }
 
 /// The connections that are kept.
@@ -34,6 +28,9 @@ pub(super) struct Links {
     pool: Pool<Connector>,
     failures: Failures,
 }
+
+/// How much longer than for an attempt to connect a connection is waited for: for its turn to be made.
+const SPARE: Duration = Duration::from_millis(500);
 
 /// A connection that goes back to the pool when it is dropped.
 pub(super) type Borrowed<'a> = bb8::PooledConnection<'a, Connector>;
@@ -45,37 +42,12 @@ struct Failures {
     told: Arc<Notify>,
 }
 
-impl Connector {
-    /// Opens connections as the settings say.
-    pub(super) fn new(settings: &Settings) -> Self {
-        let timeout = Duration::from_millis(settings.connect_timeout_ms);
-        Self { config: settings.server.clone(), timeout }
-    }
-
-    /// Opens a connection, with a task that serves it until it is dropped.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub(super) async fn connect(&self) -> Result<Client, StoreError> {
-        let unavailable = |reason: String| StoreError::Unavailable { reason };
-        let connecting = tokio::time::timeout(self.timeout, self.config.connect(NoTls));
-        let (client, connection) = connecting
-            .await
-            .map_err(|_| unavailable("it did not accept the connection in time".to_owned()))?
-            .map_err(|error| unavailable(super::error::said(&error)))?;
-        // Its error reaches every request that waits on it.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(client)
-    }
-}
-
 impl ManageConnection for Connector {
     type Connection = Link;
     type Error = StoreError;
 
     async fn connect(&self) -> Result<Link, StoreError> {
-        let client = self.connect().await?;
-        let cancel = client.cancel_token();
+        let Opened { client, cancel } = self.connect().await?;
         Ok(Link { client, busy: false, cancel })
     }
 
@@ -92,13 +64,13 @@ impl Link {
     /// Asks the server to stop what it does for this connection. Nothing waits for it, and it may come too late.
     pub(super) fn cancel(&self, patience: Duration) {
         let cancel = self.cancel.clone();
-        tokio::spawn(async move { drop(tokio::time::timeout(patience, cancel.cancel_query(NoTls)).await) });
+        tokio::spawn(async move { drop(tokio::time::timeout(patience, cancel.cancel()).await) });
     }
 }
 
 impl Links {
     /// Room for `most` connections; none is opened yet.
-    pub(super) fn new(connector: Connector, most: usize, settings: &Settings) -> Self {
+    pub(super) fn new(connector: Connector, most: usize) -> Self {
         let failures = Failures::default();
         let pool = Pool::builder()
             .max_size(u32::try_from(most).unwrap_or(u32::MAX))
@@ -107,7 +79,7 @@ impl Links {
             // Whoever needs a connection decides when to try again.
             .retry_connection(false)
             .idle_timeout(None)
-            .connection_timeout(Duration::from_millis(settings.connect_timeout_ms.saturating_add(500)))
+            .connection_timeout(connector.patience() + SPARE)
             .error_sink(Box::new(failures.clone()))
             .build_unchecked(connector);
         Self { pool, failures }
@@ -156,12 +128,5 @@ impl ErrorSink<StoreError> for Failures {
 impl fmt::Debug for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Links").field("pool", &self.pool.state()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Connector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the address, which may hold a password.
-        f.debug_struct("Connector").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }

@@ -5,7 +5,8 @@
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-use super::connect::{Connector, Link};
+use super::connect::Link;
+use super::connector::Connector;
 use super::error::said;
 use super::settings::{Durability, Migrations, Settings};
 use super::sql::{Sql, quoted};
@@ -49,7 +50,7 @@ pub struct Migrated {
 /// # Errors
 /// The database cannot be reached or refuses, or the table is newer than this program.
 pub async fn migrate(settings: &Settings, dry_run: bool) -> Result<Migrated, StoreError> {
-    let client = Connector::new(settings).connect().await?;
+    let client = Connector::new(settings).connect().await?.client;
     if dry_run {
         let found = find(&client, settings).await?;
         return plan(found, settings);

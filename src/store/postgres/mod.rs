@@ -6,14 +6,21 @@
 
 mod batch;
 mod connect;
+mod connector;
+mod conninfo;
 mod driver;
 mod error;
 mod exchange;
+mod login;
 mod migrate;
+mod options;
+mod pgpass;
+mod server;
 mod settings;
 mod sql;
 mod state;
 mod sweep;
+mod tls;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,13 +35,18 @@ use super::{Observer, Settling, Store, StoreError};
 use crate::algorithm::State;
 use crate::engine::{Key, Settlement};
 use crate::time::Clock;
-use connect::{Connector, Links};
+use connect::Links;
+use connector::Connector;
+pub use conninfo::Parameters;
 use driver::Shared;
 use exchange::Time;
 pub use migrate::{Migrated, migrate};
-pub use settings::{Durability, Migrations, Settings};
+pub use options::{Mistake, Options, VARIABLES};
+pub use server::{ChannelBinding, DEFAULT_PORT, Host, Password, Secret, Server, SslMode};
+pub use settings::{DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_CONNECTIONS, Durability, Migrations, Settings};
 use sql::Sql;
 pub use sql::{MAX_NAME_BYTES, is_name};
+pub use tls::{Roots, TlsFiles};
 
 /// Keeps states in Postgres.
 #[derive(Debug)]
@@ -69,7 +81,7 @@ impl PostgresStore {
         let shared = Arc::new(Shared {
             queue: Queue::new(settings.max_waiting),
             // One more for the sweeper and for pings, which are not to wait for a batch.
-            links: Links::new(connector, settings.connections + 1, &settings),
+            links: Links::new(connector, settings.connections + 1),
             sql: Sql::new(&settings),
             time,
             settings,

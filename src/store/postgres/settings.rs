@@ -1,15 +1,21 @@
 //! What can be set about the Postgres store.
 
-use crate::store::StoreError;
+use super::server::Server;
+
+/// Connections that apply batches: while one waits for the disk, another takes what queues up.
+pub const DEFAULT_CONNECTIONS: usize = 2;
+
+/// How long an attempt to connect may take, in milliseconds.
+pub const DEFAULT_CONNECT_TIMEOUT_MS: u64 = 2_000;
 
 /// Settings of the Postgres store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where Postgres is, and as whom. Its debug form shows no password.
-    pub server: tokio_postgres::Config,
+    /// Where Postgres is, and as whom.
+    pub server: Server,
     /// Connections that apply batches, at least 1; one more sweeps and answers pings.
     pub connections: usize,
-    /// How long a connection may take to open, in milliseconds.
+    /// How long an attempt to connect to one address may take, in milliseconds.
     pub connect_timeout_ms: u64,
     /// How long a batch may take, in milliseconds.
     pub timeout_ms: u64,
@@ -51,25 +57,34 @@ pub enum Durability {
     Unlogged,
 }
 
+impl Migrations {
+    /// Every value with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("auto", Self::Auto), ("check", Self::Check), ("off", Self::Off)];
+}
+
+impl Durability {
+    /// Every value with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("on", Self::On), ("off", Self::Off), ("unlogged", Self::Unlogged)];
+}
+
 impl Settings {
-    /// The defaults, for the server at `connection`: `postgres://…` or `host=… …`.
+    /// The defaults, for the server at a connection string.
     ///
     /// # Errors
-    /// It cannot be read. The reason does not repeat it, since it may hold a password.
-    pub fn of(connection: &str) -> Result<Self, StoreError> {
-        let server = connection.parse();
-        let reason = || "the address of Postgres cannot be read".to_owned();
-        let server = server.map_err(|_| StoreError::Refused { reason: reason() })?;
-        Ok(Self { server, ..Self::default() })
+    /// Everything that is wrong with the string.
+    pub fn of(connection: &str) -> Result<Self, Vec<super::Mistake>> {
+        Ok(Self { server: Server::parse(connection)?, ..Self::default() })
     }
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            server: tokio_postgres::Config::new(),
-            connections: 2,
-            connect_timeout_ms: 2000,
+            server: Server::default(),
+            connections: DEFAULT_CONNECTIONS,
+            connect_timeout_ms: DEFAULT_CONNECT_TIMEOUT_MS,
             timeout_ms: 100,
             max_waiting: 10_000,
             max_batch: 500,
