@@ -45,7 +45,7 @@ pub struct Config {
     pub store: StoreKind,
     /// Settings of the memory store.
     pub memory: memory::Settings,
-    /// Settings of the Postgres store.
+    /// How Postgres is reached and used, if that is the store.
     pub postgres: postgres::Settings,
     /// How requests are answered.
     pub limiter: limiter::Settings,
@@ -55,7 +55,9 @@ pub struct Config {
     pub worker_threads: Option<usize>,
     /// What is logged, and how.
     pub telemetry: telemetry::Settings,
-    /// The directory that relative rule paths of the present source start from.
+    /// What the sources say about Postgres; `postgres` is completed from it once all are read.
+    postgres_options: postgres::Options,
+    /// The directory that relative paths of the present source start from.
     relative_to: PathBuf,
 }
 
@@ -116,6 +118,7 @@ impl Default for Config {
             drain_delay_ms: DEFAULT_DRAIN_DELAY_MS,
             worker_threads: None,
             telemetry: telemetry::Settings::default(),
+            postgres_options: postgres::Options::default(),
             relative_to: PathBuf::new(),
         }
     }

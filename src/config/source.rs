@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::setting::{Setting, settings};
+use super::setting::{Setting, complete, read_foreign_variables, settings};
 use super::{Config, ConfigError, Flags};
 use crate::yaml::{self, Decoder, Fields, Kind, Message, Node, Position, Problem, Problems, Scalar, quoted};
 
@@ -27,6 +27,8 @@ pub(super) fn load(
 ) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     let mut problems = Vec::new();
+    let environment: Vec<(OsString, OsString)> = environment.into_iter().collect();
+    read_foreign_variables(&environment, &mut config);
     let mut variables = variables(environment, &mut problems);
     let named = variables.remove(CONFIG_VARIABLE);
     if named.as_deref() == Some("") {
@@ -43,6 +45,10 @@ pub(super) fn load(
         let message = Message::new("no rules are given")
             .expected("`--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file");
         problems.push(Problem::of_file("settings", message));
+    }
+    if problems.is_empty() {
+        // What goes together or not is clear only once every source has been read.
+        problems = complete(&mut config);
     }
     if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
 }

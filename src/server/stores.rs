@@ -19,6 +19,7 @@ pub(super) fn open(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
 }
 
 fn postgres(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
+    tracing::info!("the store is {}", config.postgres.server);
     let store = Arc::new(PostgresStore::new(&config.postgres, Arc::new(Logged)));
     let queued = store.clone();
     metrics.show(Gauge {

@@ -1,14 +1,18 @@
 //! Every setting: its name, and where its value goes.
 
+mod postgres;
+
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::postgres as postgres_settings;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
-use crate::store::postgres;
 use crate::telemetry::{Filter, Format};
-use crate::yaml::{Message, Value, quoted};
+use crate::yaml::{Message, Problem, Value, quoted};
 
 /// One setting. All sources read it with the same function, so it means the same in all of them.
 pub(super) struct Setting {
@@ -26,7 +30,20 @@ const MAX_RULE_PATHS: usize = 1000;
 
 /// Every setting, in the order of `config/fluxlimit.yaml`.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER].into_iter().flatten()
+    [SERVER, postgres_settings::SETTINGS].into_iter().flatten()
+}
+
+/// Reads the variables of others that mean something here.
+pub(super) fn read_foreign_variables(environment: &[(OsString, OsString)], config: &mut Config) {
+    postgres_settings::read_variables(environment, config);
+}
+
+/// Puts together what several settings say.
+pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
+    match config.store {
+        StoreKind::Memory => Vec::new(),
+        StoreKind::Postgres => postgres_settings::complete(config),
+    }
 }
 
 /// The settings of everything but the shared stores.
@@ -141,35 +158,32 @@ fn rules(value: &mut Value<'_, '_>, config: &mut Config) {
 }
 
 fn store(value: &mut Value<'_, '_>, config: &mut Config) {
-    const LATER: [(&str, &str); 2] = [("redis", "Redis"), ("rediss", "Redis")];
     let Some(text) = value.text() else { return };
-    if text == "memory" {
-        config.store = StoreKind::Memory;
-        return;
-    }
     // The rest of a URL may hold a password, so it is not shown.
     let scheme = text.split_once("://").map_or(&*text, |(scheme, _)| scheme);
-    if matches!(scheme, "postgres" | "postgresql") {
-        return postgres_url(value, &text, config);
+    match scheme {
+        "memory" if text == scheme => config.store = StoreKind::Memory,
+        _ if postgres_settings::is_connection(&text) => postgres_settings::connection(value, &text, config),
+        "redis" | "rediss" => {
+            value.error(Message::new("this build has no Redis store").expected("`memory` or a Postgres"));
+        }
+        _ => {
+            let message = Message::new(format!("unknown store {}", quoted(scheme)));
+            value.error(message.expected("`memory` or a URL such as `postgres://localhost/limits`"));
+        }
     }
-    let message = match LATER.iter().find(|(name, _)| *name == scheme) {
-        Some((_, store)) => Message::new(format!("this build has no {store} store, only `memory`")),
-        None => Message::new(format!("unknown store {}", quoted(scheme))),
-    };
-    value.error(message.expected("`memory`"));
 }
 
-fn postgres_url(value: &mut Value<'_, '_>, url: &str, config: &mut Config) {
-    match postgres::Settings::of(url) {
-        Ok(settings) => {
-            config.store = StoreKind::Postgres;
-            config.postgres.server = settings.server;
-        }
-        Err(_) => {
-            let message = Message::new("this URL of a Postgres cannot be read");
-            value.error(message.expected("`postgres://USER@HOST:PORT/DATABASE`"));
-        }
+/// A file or directory; relative ones start from the directory of the settings file, or from where the process
+/// runs if it is named elsewhere.
+fn path(value: &mut Value<'_, '_>, config: &Config) -> Option<PathBuf> {
+    let text = value.text()?;
+    if text.is_empty() {
+        value.error(Message::new("this path is empty"));
+        return None;
     }
+    // Joining an absolute path gives that path.
+    Some(config.relative_to.join(text))
 }
 
 fn count(value: &mut Value<'_, '_>) -> Option<usize> {
