@@ -93,7 +93,17 @@ impl Limiter {
         self.metrics.failed();
     }
 
-    fn check_at_once(&self, request: &Request) -> Result<Decision, CheckError> {
+    /// Whether [`Self::check_at_once`] may be used.
+    #[must_use]
+    pub fn answers_at_once(&self) -> bool {
+        self.store.answers_at_once()
+    }
+
+    /// Decides on one request without waiting, with a store that answers at once.
+    ///
+    /// # Errors
+    /// See [`CheckError`].
+    pub fn check_at_once(&self, request: &Request) -> Result<Decision, CheckError> {
         let watch = Stopwatch::start();
         let decided = self.active(request).and_then(|active| {
             let question = active.rules.question(request, self.settings.modes);
