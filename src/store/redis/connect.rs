@@ -55,6 +55,7 @@ impl Connector {
     ///
     /// # Errors
     /// As [`Self::connect`].
+    #[expect(dead_code, reason = "for the nodes of a cluster, which follow")]
     pub(super) async fn connect_to(&self, address: &Address) -> Result<MultiplexedConnection, StoreError> {
         let endpoint = Endpoint::Tcp(address.clone());
         self.connect_to_endpoint(&endpoint, None).await.map_err(|reason| StoreError::Unavailable { reason })
