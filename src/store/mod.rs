@@ -2,6 +2,7 @@
 
 pub mod memory;
 pub mod queue;
+pub mod redis;
 
 use std::fmt;
 use std::future::Future;

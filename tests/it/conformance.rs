@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fluxlimit::algorithm::State;
 use fluxlimit::engine::{Key, Outcome, Settlement, settle};
 use fluxlimit::limit::Limit;
-use fluxlimit::store::Store;
 use fluxlimit::store::memory::{MemoryStore, Settings};
+use fluxlimit::store::redis::{self, RedisStore};
+use fluxlimit::store::{Observer, RoundTrip, Store};
 use fluxlimit::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use tokio::runtime::Runtime;
 
 use crate::settlements::{Script, scripts};
 use crate::steps::{START_MS, config};
+use crate::support::Redis;
 
 /// A store under test, with its clock in our hands.
 trait Subject {
@@ -31,20 +34,23 @@ trait Subject {
 }
 
 /// Runs `cases` random scripts on `subject`, each in a domain of its own.
-fn conforms(subject: &impl Subject, cases: u32) {
-    static DOMAINS: AtomicUsize = AtomicUsize::new(0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+fn conforms(runtime: &Runtime, subject: &impl Subject, cases: u32) {
     let mut runner = TestRunner::new(ProptestConfig { cases, ..config() });
-    let run = runner.run(&scripts(), |script| {
-        let domain =
-            format!("conformance-{}-{}", std::process::id(), DOMAINS.fetch_add(1, Ordering::Relaxed));
-        runtime.block_on(run(subject, &script, &domain));
-        Ok(())
-    });
+    let run = runner.run(&scripts(), |script| runtime.block_on(run(subject, &script, &domain())));
     run.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-async fn run(subject: &impl Subject, script: &Script, domain: &str) {
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A name that nobody else has.
+fn domain() -> String {
+    static DOMAINS: AtomicUsize = AtomicUsize::new(0);
+    format!("conformance-{}-{}", std::process::id(), DOMAINS.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn run(subject: &impl Subject, script: &Script, domain: &str) -> Result<(), TestCaseError> {
     let keys = script.keys(domain);
     let mut engine = Engine::default();
     let mut now_ms = START_MS;
@@ -55,12 +61,14 @@ async fn run(subject: &impl Subject, script: &Script, domain: &str) {
         let settlement = script.settlement(domain, ask);
         let expected = engine.settle(&settlement, now);
         let found = subject.store().settle(&settlement).outcome().await.expect("the store answers");
-        assert_eq!(found, expected, "outcome of ask {index}");
+        prop_assert_eq!(found, expected, "outcome of ask {}", index);
         for (key, limit) in &keys {
             let (found, expected) = (subject.state(key).await, engine.states.get(key).cloned());
-            assert_eq!(live(found, limit, now), live(expected, limit, now), "{key:?} after ask {index}");
+            let (found, expected) = (live(found, limit, now), live(expected, limit, now));
+            prop_assert_eq!(found, expected, "{:?} after ask {}", key, index);
         }
     }
+    Ok(())
 }
 
 fn live(state: Option<State>, limit: &Limit, now: Timestamp) -> Option<State> {
@@ -113,5 +121,58 @@ impl Subject for Memory {
 
 #[test]
 fn the_memory_store_agrees_with_the_engine() {
-    conforms(&Memory::new(), 1000);
+    conforms(&runtime(), &Memory::new(), 1000);
+}
+
+/// A Redis of its own, asked with the time of the test.
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<ManualClock>,
+    store: RedisStore,
+    _server: Redis,
+}
+
+impl Shared {
+    async fn start() -> Self {
+        Self::with_script(RedisStore::script()).await
+    }
+
+    async fn with_script(script: &str) -> Self {
+        let server = Redis::start().await;
+        let settings = redis::Settings::from_url(&server.url()).unwrap();
+        // Nothing is asserted on how fast it is.
+        let settings = redis::Settings { timeout_ms: 20_000, ..settings };
+        let clock = Arc::new(ManualClock::default());
+        let store = RedisStore::with_script(&settings, Arc::new(Nobody), Some(clock.clone()), script);
+        Self { clock, store, _server: server }
+    }
+}
+
+/// Hears nothing.
+#[derive(Debug)]
+struct Nobody;
+
+impl Observer for Nobody {
+    fn ended(&self, _: &RoundTrip<'_>) {}
+}
+
+impl Subject for Shared {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn set_clock(&self, now: Timestamp) {
+        self.clock.set(now);
+    }
+
+    async fn state(&self, key: &Key) -> Option<State> {
+        self.store.state(key).await.expect("a state of this version")
+    }
+}
+
+#[test]
+fn the_redis_store_agrees_with_the_engine() {
+    let runtime = runtime();
+    let redis = runtime.block_on(Shared::start());
+    conforms(&runtime, &redis, 2000);
 }
