@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::connections::Bounds;
-use crate::store::memory;
+use crate::store::{memory, redis as redis_store};
 use crate::yaml::Problem;
 use crate::{grpc, http, limiter, reload, telemetry};
 
@@ -45,6 +45,8 @@ pub struct Config {
     pub store: StoreKind,
     /// Settings of the memory store.
     pub memory: memory::Settings,
+    /// How Redis is reached, if that is the store.
+    pub redis: redis_store::Settings,
     /// How requests are answered.
     pub limiter: limiter::Settings,
     /// Milliseconds between saying `NOT_SERVING` and closing connections.
@@ -53,7 +55,9 @@ pub struct Config {
     pub worker_threads: Option<usize>,
     /// What is logged, and how.
     pub telemetry: telemetry::Settings,
-    /// The directory that relative rule paths of the present source start from.
+    /// What the sources say about Redis; `redis` is made of it once all are read.
+    redis_options: redis_store::Options,
+    /// The directory that relative paths of the present source start from.
     relative_to: PathBuf,
 }
 
@@ -62,6 +66,8 @@ pub struct Config {
 pub enum StoreKind {
     /// In the memory of this process.
     Memory,
+    /// In a Redis.
+    Redis,
 }
 
 /// What the command line says; it overrides all else.
@@ -104,6 +110,7 @@ impl Default for Config {
             http_bounds: http::DEFAULT_BOUNDS,
             store: StoreKind::Memory,
             memory: memory::Settings::default(),
+            redis: redis_store::Settings::default(),
             limiter: limiter::Settings {
                 near_limit_ratio: DEFAULT_NEAR_LIMIT_RATIO,
                 ..limiter::Settings::default()
@@ -111,6 +118,7 @@ impl Default for Config {
             drain_delay_ms: DEFAULT_DRAIN_DELAY_MS,
             worker_threads: None,
             telemetry: telemetry::Settings::default(),
+            redis_options: redis_store::Options::default(),
             relative_to: PathBuf::new(),
         }
     }
