@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::connections::Bounds;
 use crate::limiter::breaker;
-use crate::store::memory;
+use crate::store::{memory, redis as redis_store};
 use crate::yaml::Problem;
 use crate::{grpc, http, limiter, reload, telemetry};
 
@@ -58,6 +58,8 @@ pub struct Config {
     pub breaker: breaker::Settings,
     /// Whether an outage of a shared store makes the server not ready.
     pub ready_follows_store: bool,
+    /// How Redis is reached, if that is the store.
+    pub redis: redis_store::Settings,
     /// How requests are answered.
     pub limiter: limiter::Settings,
     /// Milliseconds between saying `NOT_SERVING` and closing connections.
@@ -66,7 +68,9 @@ pub struct Config {
     pub worker_threads: Option<usize>,
     /// What is logged, and how.
     pub telemetry: telemetry::Settings,
-    /// The directory that relative rule paths of the present source start from.
+    /// What the sources say about Redis; `redis` is made of it once all are read.
+    redis_options: redis_store::Options,
+    /// The directory that relative paths of the present source start from.
     relative_to: PathBuf,
 }
 
@@ -75,6 +79,8 @@ pub struct Config {
 pub enum StoreKind {
     /// In the memory of this process.
     Memory,
+    /// In a Redis.
+    Redis,
 }
 
 /// What the command line says; it overrides all else.
@@ -121,6 +127,7 @@ impl Default for Config {
             max_waiting: DEFAULT_MAX_WAITING,
             breaker: breaker::Settings::default(),
             ready_follows_store: false,
+            redis: redis_store::Settings::default(),
             limiter: limiter::Settings {
                 near_limit_ratio: DEFAULT_NEAR_LIMIT_RATIO,
                 ..limiter::Settings::default()
@@ -128,6 +135,7 @@ impl Default for Config {
             drain_delay_ms: DEFAULT_DRAIN_DELAY_MS,
             worker_threads: None,
             telemetry: telemetry::Settings::default(),
+            redis_options: redis_store::Options::default(),
             relative_to: PathBuf::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::{Config, StoreKind};
 use crate::metrics::{Gauge, Metrics};
 use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
 use crate::store::{Observer, Store};
 use crate::time::SystemClock;
 
@@ -18,7 +19,21 @@ pub(super) fn open(config: &Config, metrics: &Metrics, observer: Arc<dyn Observe
             drop(observer);
             memory(config, metrics)
         }
+        StoreKind::Redis => redis(config, metrics, observer),
     }
+}
+
+fn redis(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
+    tracing::info!("the store is {}", config.redis.form);
+    let store = Arc::new(RedisStore::new(&config.redis, observer));
+    let (waiting, shown) = (store.clone(), store.clone());
+    metrics.show_waiting(move || waiting.queued() as u64);
+    metrics.show(Gauge {
+        name: "fluxlimit.redis.evicting_servers",
+        description: "Redis servers that may throw keys away when their memory is full",
+        read: Box::new(move || shown.eviction().servers() as u64),
+    });
+    store
 }
 
 fn memory(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {

@@ -130,6 +130,8 @@ impl Driver {
                 biased;
                 Some(ended) = self.calls.next() => self.ended(ended),
                 jobs = shared.queue.take(fits), if takes => self.send(jobs, false),
+                // Neither: the attempt to connect has failed, and nothing is on its way.
+                else => {}
             }
         }
     }
