@@ -102,6 +102,18 @@ impl Key {
         self.0[HEADER] == OVERFLOW
     }
 
+    /// How its hits are held against their limit.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        // The mark is the top bit.
+        match self.0[0] & 0x7f {
+            0 => Algorithm::TokenBucket,
+            1 => Algorithm::LeakyBucket,
+            2 => Algorithm::FixedWindow,
+            _ => Algorithm::SlidingWindow,
+        }
+    }
+
     /// The bytes that name the counter in a store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

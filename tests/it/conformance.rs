@@ -10,16 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fluxlimit::algorithm::State;
 use fluxlimit::engine::{Key, Outcome, Settlement, settle};
 use fluxlimit::limit::Limit;
-use fluxlimit::store::memory::{self, MemoryStore};
+use fluxlimit::store::memory::{MemoryStore, Settings};
 use fluxlimit::store::postgres::{self, PostgresStore};
+use fluxlimit::store::redis::{self, RedisStore};
 use fluxlimit::store::{Observer, RoundTrip, Store};
 use fluxlimit::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use tokio::runtime::Runtime;
 
 use crate::settlements::{Script, scripts};
 use crate::steps::{START_MS, config};
-use crate::support::Postgres;
+use crate::support::{Postgres, Redis};
 
 /// A store under test, with its clock in our hands.
 trait Subject {
@@ -33,24 +35,23 @@ trait Subject {
 }
 
 /// Runs `cases` random scripts on `subject`, each in a domain of its own.
-fn conforms(subject: &impl Subject, cases: u32) {
-    conforms_by(subject, cases, &run);
-}
-
-fn conforms_by<S: Subject>(subject: &S, cases: u32, run: &impl AsyncFn(&S, &Script, &str)) {
-    static DOMAINS: AtomicUsize = AtomicUsize::new(0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+fn conforms(runtime: &Runtime, subject: &impl Subject, cases: u32) {
     let mut runner = TestRunner::new(ProptestConfig { cases, ..config() });
-    let ran = runner.run(&scripts(), |script| {
-        let domain =
-            format!("conformance-{}-{}", std::process::id(), DOMAINS.fetch_add(1, Ordering::Relaxed));
-        runtime.block_on(run(subject, &script, &domain));
-        Ok(())
-    });
-    ran.unwrap_or_else(|failure| panic!("{failure}"));
+    let run = runner.run(&scripts(), |script| runtime.block_on(run(subject, &script, &domain())));
+    run.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-async fn run(subject: &impl Subject, script: &Script, domain: &str) {
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A name that nobody else has.
+fn domain() -> String {
+    static DOMAINS: AtomicUsize = AtomicUsize::new(0);
+    format!("conformance-{}-{}", std::process::id(), DOMAINS.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn run(subject: &impl Subject, script: &Script, domain: &str) -> Result<(), TestCaseError> {
     let keys = script.keys(domain);
     let mut engine = Engine::default();
     let mut now_ms = START_MS;
@@ -61,12 +62,14 @@ async fn run(subject: &impl Subject, script: &Script, domain: &str) {
         let settlement = script.settlement(domain, ask);
         let expected = engine.settle(&settlement, now);
         let found = subject.store().settle(&settlement).outcome().await.expect("the store answers");
-        assert_eq!(found, expected, "outcome of ask {index}");
+        prop_assert_eq!(found, expected, "outcome of ask {}", index);
         for (key, limit) in &keys {
             let (found, expected) = (subject.state(key).await, engine.states.get(key).cloned());
-            assert_eq!(live(found, limit, now), live(expected, limit, now), "{key:?} after ask {index}");
+            let (found, expected) = (live(found, limit, now), live(expected, limit, now));
+            prop_assert_eq!(found, expected, "{:?} after ask {}", key, index);
         }
     }
+    Ok(())
 }
 
 fn live(state: Option<State>, limit: &Limit, now: Timestamp) -> Option<State> {
@@ -99,7 +102,7 @@ struct Memory {
 impl Memory {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
-        Self { store: MemoryStore::new(memory::Settings::default(), clock.clone()), clock }
+        Self { store: MemoryStore::new(Settings::default(), clock.clone()), clock }
     }
 }
 
@@ -119,15 +122,60 @@ impl Subject for Memory {
 
 #[test]
 fn the_memory_store_agrees_with_the_engine() {
-    conforms(&Memory::new(), 1000);
+    conforms(&runtime(), &Memory::new(), 1000);
+}
+
+/// A Redis of its own, asked with the time of the test.
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<ManualClock>,
+    store: RedisStore,
+    _server: Redis,
+}
+
+impl Shared {
+    async fn start() -> Self {
+        Self::with_script(RedisStore::script()).await
+    }
+
+    async fn with_script(script: &str) -> Self {
+        let server = Redis::start().await;
+        let settings = redis::Settings::from_url(&server.url()).unwrap();
+        // Nothing is asserted on how fast it is.
+        let settings = redis::Settings { timeout_ms: 20_000, ..settings };
+        let clock = Arc::new(ManualClock::default());
+        let store = RedisStore::with_script(&settings, Arc::new(Nobody), Some(clock.clone()), script);
+        Self { clock, store, _server: server }
+    }
 }
 
 /// Hears nothing.
 #[derive(Debug)]
-struct Deaf;
+struct Nobody;
 
-impl Observer for Deaf {
+impl Observer for Nobody {
     fn ended(&self, _: &RoundTrip<'_>) {}
+}
+
+impl Subject for Shared {
+    fn store(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn set_clock(&self, now: Timestamp) {
+        self.clock.set(now);
+    }
+
+    async fn state(&self, key: &Key) -> Option<State> {
+        self.store.state(key).await.expect("a state of this version")
+    }
+}
+
+#[test]
+fn the_redis_store_agrees_with_the_engine() {
+    let runtime = runtime();
+    let redis = runtime.block_on(Shared::start());
+    conforms(&runtime, &redis, 2000);
 }
 
 #[derive(Debug)]
@@ -135,21 +183,17 @@ struct Remote {
     clock: Arc<ManualClock>,
     store: PostgresStore,
     _server: Postgres,
-    /// Where the tasks of the store run.
-    _runtime: tokio::runtime::Runtime,
 }
 
 impl Remote {
-    fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    async fn start() -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_ms(START_MS)));
-        let server = runtime.block_on(Postgres::start());
+        let server = Postgres::start().await;
         // One connection, so that settlements are applied in the order in which they are asked.
         let defaults = postgres::Settings::of(&server.url()).unwrap();
         let settings = postgres::Settings { connections: 1, timeout_ms: 10_000, ..defaults };
-        let store =
-            runtime.block_on(async { PostgresStore::with_clock(&settings, Arc::new(Deaf), clock.clone()) });
-        Self { clock, store, _server: server, _runtime: runtime }
+        let store = PostgresStore::with_clock(&settings, Arc::new(Nobody), clock.clone());
+        Self { clock, store, _server: server }
     }
 }
 
@@ -169,7 +213,9 @@ impl Subject for Remote {
 
 #[test]
 fn the_postgres_store_agrees_with_the_engine() {
-    conforms(&Remote::new(), 300);
+    let runtime = runtime();
+    let postgres = runtime.block_on(Remote::start());
+    conforms(&runtime, &postgres, 300);
 }
 
 /// All requests of a script at once, so that they go together.
@@ -191,5 +237,12 @@ async fn run_at_once(subject: &impl Subject, script: &Script, domain: &str) {
 
 #[test]
 fn requests_that_go_to_postgres_together_are_applied_one_after_the_other() {
-    conforms_by(&Remote::new(), 100, &run_at_once);
+    let runtime = runtime();
+    let postgres = runtime.block_on(Remote::start());
+    let mut runner = TestRunner::new(ProptestConfig { cases: 100, ..config() });
+    let run = runner.run(&scripts(), |script| {
+        runtime.block_on(run_at_once(&postgres, &script, &domain()));
+        Ok(())
+    });
+    run.unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -1,6 +1,8 @@
 //! Every setting: its name, and where its value goes.
 
+mod failure;
 mod postgres;
+mod redis;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -8,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::postgres as postgres_settings;
+use self::redis as redis_settings;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
@@ -28,9 +31,9 @@ const MAX_WAIT_MS: u64 = 3_600_000;
 /// The most rule files and directories that are named one by one.
 const MAX_RULE_PATHS: usize = 1000;
 
-/// Every setting, in the order of `config/fluxlimit.yaml`.
+/// Every setting: those of one part after those of another.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER, postgres_settings::SETTINGS].into_iter().flatten()
+    [SERVER, failure::FAILURE, redis_settings::SETTINGS, postgres_settings::SETTINGS].into_iter().flatten()
 }
 
 /// Reads the variables of others that mean something here.
@@ -42,6 +45,7 @@ pub(super) fn read_foreign_variables(environment: &[(OsString, OsString)], confi
 pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
     match config.store {
         StoreKind::Memory => Vec::new(),
+        StoreKind::Redis => redis_settings::complete(config),
         StoreKind::Postgres => postgres_settings::complete(config),
     }
 }
@@ -163,13 +167,11 @@ fn store(value: &mut Value<'_, '_>, config: &mut Config) {
     let scheme = text.split_once("://").map_or(&*text, |(scheme, _)| scheme);
     match scheme {
         "memory" if text == scheme => config.store = StoreKind::Memory,
+        _ if redis_settings::is_url(&text) => redis_settings::url(value, &text, config),
         _ if postgres_settings::is_connection(&text) => postgres_settings::connection(value, &text, config),
-        "redis" | "rediss" => {
-            value.error(Message::new("this build has no Redis store").expected("`memory` or a Postgres"));
-        }
         _ => {
             let message = Message::new(format!("unknown store {}", quoted(scheme)));
-            value.error(message.expected("`memory` or a URL such as `postgres://localhost/limits`"));
+            value.error(message.expected("`memory` or a URL such as `redis://localhost:6379`"));
         }
     }
 }

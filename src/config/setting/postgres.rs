@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::{MAX_WAIT_MS, Setting, StoreKind, path, put, setting};
 use crate::config::Config;
-use crate::store::postgres::{Durability, MAX_NAME_BYTES, Migrations, Parameters, VARIABLES, is_name};
+use crate::store::postgres::{
+    Durability, MAX_NAME_BYTES, Migrations, Parameters, Settings, VARIABLES, is_name,
+};
 use crate::yaml::{Kind, Message, Problem, Reading, Value, quoted};
 
 /// The most connections that apply batches: each is a process of the server, and they wait for the same disk.
@@ -107,7 +109,8 @@ pub(super) fn read_variables(environment: &[(OsString, OsString)], config: &mut 
 pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
     match config.postgres_options.settings(&config.postgres) {
         Ok(settings) => {
-            config.postgres = settings;
+            let Config { store_timeout_ms: timeout_ms, max_waiting, .. } = *config;
+            config.postgres = Settings { timeout_ms, max_waiting, ..settings };
             Vec::new()
         }
         Err(mistakes) => {

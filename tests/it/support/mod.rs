@@ -6,6 +6,8 @@ mod http;
 mod postgres;
 mod process;
 mod redis;
+mod sentinel;
+mod tls;
 
 pub(crate) use envoy::{Envoy, Site};
 pub(crate) use fluxlimit::{Fluxlimit, RuleDirectory, own_loopback_address};
@@ -13,3 +15,5 @@ pub(crate) use http::{Answer, Client};
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Process, Signal, eventually};
 pub(crate) use redis::{Redis, free_address};
+pub(crate) use sentinel::Sentinels;
+pub(crate) use tls::Certificates;

@@ -1,0 +1,27 @@
+//! Redis: a place for states that many servers share.
+
+mod connect;
+mod driver;
+mod eviction;
+mod handshake;
+mod options;
+mod refusal;
+mod reply;
+mod script;
+mod sentinel;
+mod settings;
+mod state;
+mod store;
+mod tls;
+mod url;
+mod work;
+
+pub use eviction::Eviction;
+pub use options::{LoginOptions, Mistake, Options};
+pub use settings::{
+    Address, DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_CONNECTIONS, DEFAULT_KEY_PREFIX, DEFAULT_MAX_WAITING,
+    DEFAULT_TIMEOUT_MS, Endpoint, Form, Login, Password, Secret, Sentinel, Settings,
+};
+pub use store::RedisStore;
+pub use tls::{Tls, TlsFiles};
+pub use url::{MAX_DATABASE, Url};

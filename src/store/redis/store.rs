@@ -1,0 +1,145 @@
+//! The store of one Redis: standalone, or the master that Sentinels name.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::connect::Connector;
+use super::driver::{Driver, Links, Shared};
+use super::eviction::Eviction;
+use super::script::{Script, TEXT};
+use super::settings::Settings;
+use super::state;
+use super::work::Work;
+use crate::algorithm::State;
+use crate::engine::{Key, Settlement};
+use crate::store::queue::Queue;
+use crate::store::{Observer, Settling, Store, StoreError};
+use crate::time::Clock;
+
+/// Keeps states in a Redis. Its tasks end when it is dropped.
+#[derive(Debug)]
+pub struct RedisStore {
+    shared: Arc<Shared>,
+    key_prefix: Box<[u8]>,
+    /// Over which states are looked at, once somebody has looked.
+    looks: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+    _tasks: JoinSet<()>,
+}
+
+impl RedisStore {
+    /// A store that connects from now on, at the time of the server's clock. Needs a tokio runtime.
+    #[must_use]
+    pub fn new(settings: &Settings, observer: Arc<dyn Observer>) -> Self {
+        Self::with_script(settings, observer, None, TEXT)
+    }
+
+    /// The same at the time of `clock`, for tests.
+    #[must_use]
+    pub fn with_clock(settings: &Settings, observer: Arc<dyn Observer>, clock: Arc<dyn Clock>) -> Self {
+        Self::with_script(settings, observer, Some(clock), TEXT)
+    }
+
+    /// The same with another text of the script, for tests that plant mistakes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_script(
+        settings: &Settings,
+        observer: Arc<dyn Observer>,
+        clock: Option<Arc<dyn Clock>>,
+        script: &str,
+    ) -> Self {
+        let connections = settings.connections.max(1);
+        let shared = Arc::new(Shared {
+            queue: Queue::new(settings.max_waiting),
+            connector: Connector::new(settings.clone()),
+            script: Script::new(script),
+            clock,
+            observer,
+            timeout: Duration::from_millis(settings.timeout_ms),
+            links: Links::new(connections),
+        });
+        let mut tasks = JoinSet::new();
+        for _ in 0..connections {
+            tasks.spawn(Driver::new(shared.clone()).run());
+        }
+        Self {
+            shared,
+            key_prefix: settings.key_prefix.as_bytes().into(),
+            looks: tokio::sync::Mutex::default(),
+            _tasks: tasks,
+        }
+    }
+
+    /// The text of the script, for tests that plant mistakes.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn script() -> &'static str {
+        TEXT
+    }
+
+    /// How many settlements wait to be sent.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// What was seen of the servers' memory.
+    #[must_use]
+    pub fn eviction(&self) -> &Eviction {
+        self.shared.connector.eviction()
+    }
+
+    /// The state that is stored under a key, over a connection for this alone.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses; what it keeps is no state of this version.
+    pub async fn state(&self, key: &Key) -> Result<Option<State>, StoreError> {
+        let mut get = redis::cmd("GET");
+        get.arg([&*self.key_prefix, key.as_bytes()].concat());
+        let mut looks = self.looks.lock().await;
+        let mut connection = match looks.take() {
+            Some(connection) => connection,
+            None => self.shared.connector.connect().await?,
+        };
+        let bytes: Option<Vec<u8>> = get
+            .query_async(&mut connection)
+            .await
+            .map_err(|error| StoreError::Refused { reason: error.to_string() })?;
+        *looks = Some(connection);
+        let Some(bytes) = bytes else { return Ok(None) };
+        match state::decode(key.algorithm(), &bytes) {
+            Some(state) => Ok(Some(state)),
+            None => Err(StoreError::Unreadable { reason: format!("{key:?} holds no state of this version") }),
+        }
+    }
+
+    fn send(&self, work: Work) -> Settling {
+        if let Some(failure) = self.shared.links.failure() {
+            return Settling::Ready(Err(failure));
+        }
+        match self.shared.queue.push(work) {
+            Ok(ticket) => Settling::Later(ticket),
+            Err(error) => Settling::Ready(Err(error)),
+        }
+    }
+}
+
+impl Store for RedisStore {
+    fn settle(&self, settlement: &Settlement) -> Settling {
+        self.send(Work::settle(&self.key_prefix, settlement, false))
+    }
+
+    /// Whether the server runs the script, which a mere `PING` would not show.
+    fn ping(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
+        let answer = self.send(Work::nothing());
+        Box::pin(async move {
+            let answered = timeout(self.shared.timeout, answer.outcome()).await;
+            answered.unwrap_or(Err(StoreError::TimedOut)).map(drop)
+        })
+    }
+}
