@@ -33,6 +33,8 @@ mod model;
 mod naive_matching;
 mod policy;
 mod postgres;
+mod postgres_faults;
+mod postgres_forms;
 mod postgres_migrations;
 mod program;
 mod readme;

@@ -35,7 +35,7 @@ fn open_at(settings: &Settings, clock: &Arc<ManualClock>) -> PostgresStore {
     PostgresStore::with_clock(settings, Arc::new(Deaf), clock)
 }
 
-fn limit(algorithm: Algorithm, count: u32, unit: Unit) -> Limit {
+pub(crate) fn limit(algorithm: Algorithm, count: u32, unit: Unit) -> Limit {
     let burst = algorithm.is_bucket().then_some(count.into());
     Limit::new(LimitSpec { burst, ..LimitSpec::new(algorithm, count, unit) }).unwrap()
 }
@@ -60,11 +60,14 @@ fn request(charges: &[(&str, Limit, i64)]) -> Settlement {
     Settlement::new(charges.collect(), groups.collect())
 }
 
-async fn ask(store: &PostgresStore, charges: &[(&str, Limit, i64)]) -> Result<Outcome, StoreError> {
+pub(crate) async fn ask(
+    store: &PostgresStore,
+    charges: &[(&str, Limit, i64)],
+) -> Result<Outcome, StoreError> {
     store.settle(&request(charges)).outcome().await
 }
 
-async fn used(store: &PostgresStore, name: &str, limit: &Limit) -> u64 {
+pub(crate) async fn used(store: &PostgresStore, name: &str, limit: &Limit) -> u64 {
     match store.state(&key(name, limit)).await.expect("the database answers") {
         Some(State::FixedWindow(window)) => window.used,
         None => 0,

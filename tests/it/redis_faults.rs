@@ -13,13 +13,13 @@ use tokio::time::timeout;
 use crate::support::{Client, Fluxlimit, Redis, RuleDirectory, Sentinels, Signal, eventually, free_address};
 
 /// Hits that one user has in a day.
-const LIMIT: u64 = 300;
+pub(crate) const LIMIT: u64 = 300;
 
 /// Longer than any deadline of the server, shorter than what the tests do to Redis goes on.
 const PROMPT: Duration = Duration::from_secs(5);
 
 /// A server that is not asked to be ready: some never become so.
-async fn started(url: &str, settings: &[(&str, &str)]) -> (RuleDirectory, Fluxlimit) {
+pub(crate) async fn started(url: &str, settings: &[(&str, &str)]) -> (RuleDirectory, Fluxlimit) {
     let rules = RuleDirectory::with(&format!(
         "domain: edge\ndescriptors:\n\
          - {{ key: user, rate_limit: {{ unit: day, requests_per_unit: 3, algorithm: sliding_window }} }}\n\
@@ -33,13 +33,13 @@ async fn started(url: &str, settings: &[(&str, &str)]) -> (RuleDirectory, Fluxli
     (rules, server)
 }
 
-async fn status(server: &Fluxlimit, user: &str) -> u16 {
+pub(crate) async fn status(server: &Fluxlimit, user: &str) -> u16 {
     let answer = timeout(PROMPT, server.ask("user", user)).await;
     answer.expect("an answer in time").status.as_u16()
 }
 
 /// Asks about users that nobody has asked about until one is let pass.
-async fn decides_again(server: &Fluxlimit) {
+pub(crate) async fn decides_again(server: &Fluxlimit) {
     let mut user = 0;
     eventually("a decision", async || {
         user += 1;
@@ -49,21 +49,21 @@ async fn decides_again(server: &Fluxlimit) {
 }
 
 /// Many who ask about one user without a pause.
-struct Crowd {
-    counts: Arc<Counts>,
+pub(crate) struct Crowd {
+    pub(crate) counts: Arc<Counts>,
     tasks: JoinSet<()>,
 }
 
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     over: AtomicBool,
-    admitted: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
+    pub(crate) admitted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) failed: AtomicU64,
 }
 
 impl Crowd {
-    fn at(server: &Fluxlimit) -> Self {
+    pub(crate) fn at(server: &Fluxlimit) -> Self {
         let counts = Arc::<Counts>::default();
         let mut tasks = JoinSet::new();
         for _ in 0..8 {
@@ -73,13 +73,13 @@ impl Crowd {
     }
 
     /// Waits until `count` has grown by `by`.
-    async fn more(&self, what: &str, count: &AtomicU64, by: u64) {
+    pub(crate) async fn more(&self, what: &str, count: &AtomicU64, by: u64) {
         let before = count.load(Relaxed);
         eventually(what, async || (count.load(Relaxed) >= before + by).then_some(())).await;
     }
 
     /// Ends it: how many were let pass.
-    async fn admitted(mut self) -> u64 {
+    pub(crate) async fn admitted(mut self) -> u64 {
         self.counts.over.store(true, Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
             ended.expect("the answers are in time and in form");
@@ -237,7 +237,7 @@ async fn a_full_redis_that_evicts_nothing_refuses_until_there_is_room() {
 }
 
 /// The first answer that is a decision.
-async fn decided(server: &Fluxlimit, user: &str) -> u16 {
+pub(crate) async fn decided(server: &Fluxlimit, user: &str) -> u16 {
     eventually("a decision", async || Some(status(server, user).await).filter(|status| *status != 503)).await
 }
 

@@ -30,6 +30,12 @@ impl Setup {
         self
     }
 
+    /// With a variable of others in its environment, such as `PGHOST`.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// With gRPC on this address instead of 127.0.0.1, port 0.
     pub(crate) fn grpc(mut self, address: SocketAddr) -> Self {
         self.grpc = address;

@@ -2,6 +2,7 @@
 
 use super::free_address;
 use super::process::{Process, Signal, eventually};
+use super::tls::Certificates;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,6 +59,11 @@ impl Postgres {
         self.process = Some(process);
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its URL, as the superuser.
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres")
@@ -83,9 +89,24 @@ impl Postgres {
         self.process.as_ref().expect("it runs").output()
     }
 
+    /// Sends a signal to the server, which is not to all of its processes.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
     /// Ends it at once, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// The same with all of its processes, as when the machine loses power.
+    pub(crate) async fn kill_all(&mut self) {
+        let pids = self.rows("SELECT pid FROM pg_stat_activity").await;
+        self.kill();
+        for pid in pids.iter().filter_map(|row| rustix::process::Pid::from_raw(row.get(0))) {
+            // It has gone by itself if it has noticed already.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
     }
 
     /// A connection of its own, as the superuser.
@@ -117,8 +138,49 @@ impl Postgres {
         done.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
     }
 
+    /// Speaks TLS from now on to whoever wants it, and trusts clients whom the authority has signed.
+    pub(crate) async fn secure(&self, certificates: &Certificates) {
+        let (cert, key) = certificates.server();
+        for (from, to) in [(cert, "server.crt"), (key, "server.key"), (certificates.ca(), "root.crt")] {
+            self.place(to, &std::fs::read_to_string(from).expect("the file can be read"));
+        }
+        for setting in ["ssl_ca_file = 'root.crt'", "ssl = on"] {
+            self.run(&format!("ALTER SYSTEM SET {setting}")).await;
+        }
+        self.reload().await;
+    }
+
+    /// Lets in, beside the superuser, only those that these lines of `pg_hba.conf` name.
+    pub(crate) async fn admit(&self, lines: &str) {
+        self.place(
+            "pg_hba.conf",
+            &format!("local all postgres trust\nhost all postgres all trust\n{lines}\n"),
+        );
+        self.reload().await;
+    }
+
+    /// Makes it read its configuration again, and waits until whoever connects meets it.
+    pub(crate) async fn reload(&self) {
+        const LOADED: &str = "SELECT (extract(epoch FROM pg_conf_load_time()) * 1e6)::bigint";
+        let before = self.number(LOADED).await;
+        self.signal(Signal::HUP);
+        eventually("the new configuration", async || (self.number(LOADED).await > before).then_some(()))
+            .await;
+    }
+
+    /// Puts a file that only it can read into its directory.
+    fn place(&self, name: &str, text: &str) {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let path = self.data().join(name);
+        std::fs::write(&path, text).expect("the directory can be written");
+        let permissions = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, permissions).expect("a file of this test");
+        let owner = std::fs::metadata(self.data()).expect("a directory of this test");
+        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).expect("a file of this test");
+    }
+
     /// Starts a program of Postgres, which refuses to run as root.
-    fn as_its_user(program: &Path, arguments: &[&str]) -> Process {
+    pub(crate) fn as_its_user(program: &Path, arguments: &[&str]) -> Process {
         // What the name of a process should be stands only in the panics of a test.
         let name = "postgres";
         let environment = [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];
