@@ -134,6 +134,11 @@ async fn apply(shared: &Shared, link: &mut Link, jobs: Vec<Job<Settlement>>) {
         }
         Err(failure) => {
             shared.note(&failure);
+            if matches!(failure.error, StoreError::Unavailable { .. }) {
+                // It is there and of no use, as a server that takes no writes: the next connection may be to
+                // another one.
+                link.busy = true;
+            }
             tell(shared, &watch, settlements.len(), Some(&failure.error));
             for reply in replies {
                 reply.send(Err(failure.error.clone()));
