@@ -32,6 +32,8 @@ mod naive_matching;
 mod policy;
 mod program;
 mod readme;
+mod redis_conformance;
+mod redis_store;
 mod reload;
 mod reload_live;
 mod rule_fixtures;

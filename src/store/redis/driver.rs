@@ -117,9 +117,10 @@ impl Driver {
         loop {
             if self.connection.is_none() {
                 self.connect().await;
+                continue;
             }
             let shared = self.shared.clone();
-            let takes = self.connection.is_some() && self.calls.len() < MAX_CALLS;
+            let takes = self.calls.len() < MAX_CALLS;
             let (mut settlements, mut bytes) = (0, 0);
             let fits = |work: &Work| {
                 settlements += 1;
