@@ -45,6 +45,7 @@ mod server;
 mod settlements;
 mod statuses;
 mod steps;
+mod strict;
 mod supervision;
 mod support;
 mod trees;
