@@ -27,7 +27,7 @@ fn redis(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc
     tracing::info!("the store is {}", config.redis.form);
     let store = Arc::new(RedisStore::new(&config.redis, observer));
     let (waiting, shown) = (store.clone(), store.clone());
-    metrics.show_waiting(move || waiting.queued() as u64);
+    metrics.show_waiting(move || waiting.queued());
     metrics.show(Gauge {
         name: "fluxlimit.redis.evicting_servers",
         description: "Redis servers that may throw keys away when their memory is full",
