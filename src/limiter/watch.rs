@@ -60,7 +60,7 @@ impl StoreWatch {
         self.breaker.lock().wait(random)
     }
 
-    /// A ping has ended. Only its sender tells of it: a store does not report it as a round trip.
+    /// A ping has ended, as its sender saw it. It may have been a round trip too; to count it twice is no harm.
     pub fn pinged(&self, answer: &Result<(), StoreError>) {
         self.metrics.set_answers(answer.is_ok());
         match answer {

@@ -149,6 +149,15 @@ async fn a_black_holed_store_is_answered_for_before_the_caller_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_request_waits_longer_than_the_settings_say() {
+    let site = Site::new(RULES, Settings { store_timeout_ms: 30, ..settings(OnStoreFailure::Deny) });
+    site.store.become_(Mood::Silent);
+    let asked = Instant::now();
+    site.limiter.check(&request("limited", 1), LONG).await.unwrap();
+    assert!((30..=31).contains(&asked.elapsed().as_millis()), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_that_give_up_are_no_failures_of_the_store() {
     let site = Site::new(RULES, settings(OnStoreFailure::Allow));
     site.watch.pinged(&Ok(()));
