@@ -11,6 +11,8 @@ use fluxlimit::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Libraries that are not told which cryptography to use take this one. It fails only where one is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -18,6 +18,7 @@ use crate::telemetry;
 #[command(after_help = "Examples:
   fluxlimit serve --rules config/rules
   fluxlimit serve --rules edge.yaml --rules tenants/ --grpc 127.0.0.1:8081
+  fluxlimit serve --rules config/rules --store redis://localhost:6379
   FLUXLIMIT_RULES=/etc/fluxlimit/rules FLUXLIMIT_DYNAMIC_METADATA=true fluxlimit serve
 
 Settings come from the settings file, then from the environment (FLUXLIMIT_ and the setting's path in \
@@ -31,7 +32,7 @@ pub(super) struct Serve {
     /// Rule file, or directory of *.yaml and *.yml files; may be given several times
     #[arg(long, value_name = "PATH")]
     rules: Vec<PathBuf>,
-    /// Where states are kept: `memory`
+    /// Where states are kept: `memory`, or a URL such as `redis://localhost:6379`
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Where Envoy asks [default: 0.0.0.0:8081]

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::setting::{Setting, settings};
+use super::setting::{Setting, complete, settings};
 use super::{Config, ConfigError, Flags};
 use crate::yaml::{self, Decoder, Fields, Kind, Message, Node, Position, Problem, Problems, Scalar, quoted};
 
@@ -42,6 +42,10 @@ pub(super) fn load(
         let message = Message::new("no rules are given")
             .expected("`--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file");
         problems.push(Problem::of_file("settings", message));
+    }
+    if problems.is_empty() {
+        // What goes together or not is clear only once every source has been read.
+        problems = complete(&mut config);
     }
     if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
 }

@@ -66,6 +66,11 @@ fn every_setting_can_be_given_in_the_environment() {
             ("FLUXLIMIT_GLOBAL_SHADOW_MODE", "true"),
             ("FLUXLIMIT_NEAR_LIMIT_RATIO", "0.5"),
             ("FLUXLIMIT_DEFAULTS__ALGORITHM", "sliding_window"),
+            ("FLUXLIMIT_STORE_TIMEOUT_MS", "30"),
+            ("FLUXLIMIT_ON_STORE_FAILURE", "deny"),
+            ("FLUXLIMIT_READY_FOLLOWS_STORE", "true"),
+            ("FLUXLIMIT_LIMITS__WAITING", "7"),
+            ("FLUXLIMIT_BREAKER__FAILURES", "3"),
             ("HOME", "/root"),
         ],
     )
@@ -76,6 +81,10 @@ fn every_setting_can_be_given_in_the_environment() {
     assert!(config.limiter.modes.global_shadow);
     assert!((config.limiter.near_limit_ratio - 0.5).abs() < f32::EPSILON);
     assert_eq!(config.reload.options.defaults.algorithm, Some(crate::limit::Algorithm::SlidingWindow));
+    assert_eq!((config.store_timeout_ms, config.limiter.store_timeout_ms), (30, 30));
+    assert_eq!(config.limiter.on_store_failure, crate::rules::OnStoreFailure::Deny);
+    assert!(config.ready_follows_store);
+    assert_eq!((config.max_waiting, config.breaker.failures), (7, 3));
 }
 
 #[test]
@@ -94,7 +103,7 @@ fn all_mistakes_of_all_sources_are_told_at_once() {
         ("FLUXLIMIT_GRPC", ""),
         ("FLUXLIMIT_MEMORY__MAX_KEYS", "0"),
     ];
-    let flags = Flags { store: Some("redis://user:secret@host".to_owned()), ..flags() };
+    let flags = Flags { store: Some("redis://user:secret@host:port".to_owned()), ..flags() };
     let expected = "9 mistakes in the settings
 FILE:1:17: drain_delay_ms: wrong type: found the text `soon`; expected a whole number from 0 to 3600000
 FILE:3:3: memory.max_kyes: unknown key `max_kyes`; expected `max_keys` or `sweep_ms`
@@ -106,7 +115,8 @@ FLUXLIMIT_DRAIN_DELAY: unknown variable `FLUXLIMIT_DRAIN_DELAY`
 FLUXLIMIT_GRPC: the variable is empty; expected a value, or no such variable
 FLUXLIMIT_HTTP: `localhost` is no address to listen on; expected ADDRESS:PORT such as `0.0.0.0:8081` or `[::]:8081`
 FLUXLIMIT_MEMORY__MAX_KEYS: `0` is out of range; expected a whole number from 1 to 4294967296
---store: this build has no Redis store, only `memory`; expected `memory`";
+--store: this URL of a Redis cannot be read: a port is no whole number from 1 to 65535
+  hint: an IPv6 address stands in `[]`; in a user or password, `/`, `?`, `#`, `@`, `:` and `%` are percent-encoded, such as `%2F` for `/`";
     assert_eq!(mistakes(text, &environment, flags), expected);
 }
 
@@ -170,4 +180,53 @@ fn a_value_that_is_not_text_is_a_mistake() {
     let environment = [("FLUXLIMIT_HTTP".into(), OsString::from_vec(vec![0xff]))];
     let error = Config::load_with(&flags(), environment).unwrap_err().to_string();
     assert!(error.ends_with("\nFLUXLIMIT_HTTP: the value is not UTF-8"), "{error}");
+}
+
+#[test]
+fn a_redis_is_put_together_of_all_sources() {
+    use crate::store::redis::{Endpoint, Form, Password};
+    let text = "store: redis://elsewhere\nredis:\n  username: app\n  password_file: secrets/pw\n  key_prefix: 'x:'\n";
+    let file = file(text);
+    let flags = Flags { store: Some("redis+unix:///run/r.sock".to_owned()), ..with_file(&file) };
+    let config = load(&flags, &[("FLUXLIMIT_REDIS__DATABASE", "4")]).unwrap();
+    assert_eq!(config.store, StoreKind::Redis);
+    assert_eq!(config.redis.form, Form::Standalone(Endpoint::Socket("/run/r.sock".into())));
+    assert_eq!((config.redis.database, config.redis.key_prefix.as_str()), (4, "x:"));
+    let password = file.path().parent().unwrap().join("secrets/pw");
+    assert_eq!(config.redis.login.password, Some(Password::File(password)));
+    let to_memory = Flags { store: Some("memory".to_owned()), ..with_file(&file) };
+    assert_eq!(load(&to_memory, &[]).unwrap().store, StoreKind::Memory);
+}
+
+#[test]
+fn what_contradicts_itself_about_a_redis_is_told_without_its_secrets() {
+    let text = "\
+store: rediss://app:hunter2@cache
+redis:
+  username: other
+  password: hunter2
+  tls_ca_file: /nowhere/ca.pem
+  sentinel_tls: false
+";
+    assert_eq!(
+        mistakes(text, &[], flags()),
+        "4 mistakes in the settings
+settings: redis.username: the URL of the store names a user as well
+settings: redis.password: the URL of the store holds a password as well
+settings: redis.sentinel_tls: it has no meaning without Sentinels; expected a store such as `redis+sentinel://HOST/MASTER`
+settings: redis.tls_ca_file: `/nowhere/ca.pem` cannot be read: No such file or directory (os error 2)"
+    );
+    let text = "store: redis://cache\nredis: { password: [hunter2], key_prefix: 'a{b}', connections: 0, database: -1 }\n";
+    assert_eq!(
+        mistakes(text, &[("FLUXLIMIT_REDIS__PASSWORD", "")], flags()),
+        "5 mistakes in the settings
+FILE:2:20: redis.password: this is no password; expected a text that is not empty
+FILE:2:43: redis.key_prefix: a prefix of keys may not hold braces: between them a Redis Cluster finds where a key belongs
+FILE:2:64: redis.connections: `0` is out of range; expected a whole number from 1 to 64
+FILE:2:77: redis.database: `-1` is out of range; expected a whole number from 0 to 2147483647
+FLUXLIMIT_REDIS__PASSWORD: the variable is empty; expected a value, or no such variable"
+    );
+    // A long number is a password like any other, and not to be repeated as one that is too large.
+    let file = file("store: redis://cache\nredis: { password: 123456789012345678901234 }\n");
+    assert!(load(&with_file(&file), &[]).is_ok());
 }

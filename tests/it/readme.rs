@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fluxlimit::rules::load::{LoadOptions, Source, load};
 
-use crate::support::Fluxlimit;
+use crate::support::{Fluxlimit, Redis, eventually};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -40,6 +40,7 @@ fn every_command_of_the_readme_is_tried() {
             "for attempt in 1 2 3 4 5 6; do",
             "envoy -c envoy/envoy.yaml",
             "curl -i localhost:10000/login",
+            "cargo run --release -- serve --rules config/rules --store redis://localhost:6379",
             ".ci/test",
             "cargo run --release -- explain --rules config/rules --domain edge action=login remote_address=10.0.0.1",
         ]
@@ -67,9 +68,26 @@ async fn the_first_command_serves_and_the_sixth_login_is_refused() {
     assert!(answers.contains(expected), "{answers:?}");
 }
 
+#[tokio::test]
+async fn the_command_with_redis_serves_from_it() {
+    let redis = Redis::start().await;
+    let command = blocks("sh")[4].replace("redis://localhost:6379", &redis.url());
+    let mut arguments: Vec<&str> =
+        command.strip_prefix("cargo run --release -- ").unwrap().split(' ').collect();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
+    arguments[2] = rules.to_str().unwrap();
+    arguments.extend(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let server = Fluxlimit::start(&arguments, &[("NO_COLOR".to_owned(), "1".to_owned())]).await;
+    eventually("a key in Redis", async || {
+        server.ask("remote_address", "10.0.0.1").await;
+        redis.ask::<i64>(&["DBSIZE"]).await.ok().filter(|keys| *keys > 0)
+    })
+    .await;
+}
+
 #[test]
 fn the_rule_that_the_readme_asks_for_is_explained() {
-    let command = &blocks("sh")[5];
+    let command = &blocks("sh")[6];
     let arguments = command.strip_prefix("cargo run --release -- ").unwrap().split(' ');
     let output = Command::new(env!("CARGO_BIN_EXE_fluxlimit"))
         .args(arguments)

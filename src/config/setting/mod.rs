@@ -1,13 +1,18 @@
 //! Every setting: its name, and where its value goes.
 
+mod failure;
+mod redis;
+
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::redis as redis_settings;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
 use crate::telemetry::{Filter, Format};
-use crate::yaml::{Message, Value, quoted};
+use crate::yaml::{Message, Problem, Value, quoted};
 
 /// One setting. All sources read it with the same function, so it means the same in all of them.
 pub(super) struct Setting {
@@ -23,9 +28,17 @@ const MAX_WAIT_MS: u64 = 3_600_000;
 /// The most rule files and directories that are named one by one.
 const MAX_RULE_PATHS: usize = 1000;
 
-/// Every setting, in the order of `config/fluxlimit.yaml`.
+/// Every setting: those of one part after those of another.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER].into_iter().flatten()
+    [SERVER, failure::FAILURE, redis_settings::SETTINGS].into_iter().flatten()
+}
+
+/// Puts together what several settings say.
+pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
+    match config.store {
+        StoreKind::Memory => Vec::new(),
+        StoreKind::Redis => redis_settings::complete(config),
+    }
 }
 
 /// The settings of everything but the shared stores.
@@ -51,7 +64,7 @@ const SERVER: &[Setting] = &[
     setting("http", |value, to| put(&mut to.http, address(value))),
     setting("limits.grpc_connections", |value, to| put(&mut to.grpc_bounds.connections, count(value))),
     setting("limits.http_connections", |value, to| put(&mut to.http_bounds.connections, count(value))),
-    setting("store", |value, to| put(&mut to.store, store(value))),
+    setting("store", store),
     setting("memory.max_keys", |value, to| put(&mut to.memory.max_keys, count(value))),
     setting("memory.sweep_ms", |value, to| put(&mut to.memory.sweep_ms, value.u64_in(1000..=MAX_WAIT_MS))),
     setting("response_headers", |value, to| {
@@ -139,21 +152,35 @@ fn rules(value: &mut Value<'_, '_>, config: &mut Config) {
     config.reload.paths = paths;
 }
 
-fn store(value: &mut Value<'_, '_>) -> Option<StoreKind> {
-    const LATER: [(&str, &str); 4] =
-        [("redis", "Redis"), ("rediss", "Redis"), ("postgres", "Postgres"), ("postgresql", "Postgres")];
-    let text = value.text()?;
-    if text == "memory" {
-        return Some(StoreKind::Memory);
-    }
+fn store(value: &mut Value<'_, '_>, config: &mut Config) {
+    let Some(text) = value.text() else { return };
     // The rest of a URL may hold a password, so it is not shown.
     let scheme = text.split_once("://").map_or(&*text, |(scheme, _)| scheme);
-    let message = match LATER.iter().find(|(name, _)| *name == scheme) {
-        Some((_, store)) => Message::new(format!("this build has no {store} store, only `memory`")),
-        None => Message::new(format!("unknown store {}", quoted(scheme))),
-    };
-    value.error(message.expected("`memory`"));
-    None
+    match scheme {
+        "memory" if text == scheme => config.store = StoreKind::Memory,
+        _ if redis_settings::is_url(&text) => redis_settings::url(value, &text, config),
+        "postgres" | "postgresql" => {
+            value.error(
+                Message::new("this build has no Postgres store").expected("`memory` or a URL of a Redis"),
+            );
+        }
+        _ => {
+            let message = Message::new(format!("unknown store {}", quoted(scheme)));
+            value.error(message.expected("`memory` or a URL such as `redis://localhost:6379`"));
+        }
+    }
+}
+
+/// A file or directory; relative ones start from the directory of the settings file, or from where the process
+/// runs if it is named elsewhere.
+fn path(value: &mut Value<'_, '_>, config: &Config) -> Option<PathBuf> {
+    let text = value.text()?;
+    if text.is_empty() {
+        value.error(Message::new("this path is empty"));
+        return None;
+    }
+    // Joining an absolute path gives that path.
+    Some(config.relative_to.join(text))
 }
 
 fn count(value: &mut Value<'_, '_>) -> Option<usize> {

@@ -44,7 +44,7 @@ impl Connector {
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
         let connected = match (&self.settings.form, &self.sentinels) {
             (Form::Sentinel(_), Some(sentinels)) => self.connect_to_master(sentinels).await,
-            (Form::Standalone(endpoint), _) => self.connect_to_endpoint(endpoint, None).await,
+            (Form::Standalone(endpoint), _) => self.connect_to_endpoint(endpoint, Role::Any).await,
             (Form::Cluster(seeds), _) => self.connect_to_any(seeds).await,
             (Form::Sentinel(_), None) => unreachable!("made together"),
         };
@@ -55,16 +55,18 @@ impl Connector {
     ///
     /// # Errors
     /// As [`Self::connect`].
-    #[expect(dead_code, reason = "for the nodes of a cluster, which follow")]
+    #[expect(dead_code, reason = "the nodes of a cluster come with the cluster")]
     pub(super) async fn connect_to(&self, address: &Address) -> Result<MultiplexedConnection, StoreError> {
         let endpoint = Endpoint::Tcp(address.clone());
-        self.connect_to_endpoint(&endpoint, None).await.map_err(|reason| StoreError::Unavailable { reason })
+        self.connect_to_endpoint(&endpoint, Role::Any)
+            .await
+            .map_err(|reason| StoreError::Unavailable { reason })
     }
 
     async fn connect_to_any(&self, addresses: &[Address]) -> Result<MultiplexedConnection, String> {
         let mut reasons = Vec::new();
         for address in addresses {
-            match self.connect_to_endpoint(&Endpoint::Tcp(address.clone()), None).await {
+            match self.connect_to_endpoint(&Endpoint::Tcp(address.clone()), Role::Any).await {
                 Ok(connection) => return Ok(connection),
                 Err(reason) => reasons.push(reason),
             }
@@ -83,7 +85,7 @@ impl Connector {
                 Ok(address) if tried.contains(&address) => {}
                 Ok(address) => {
                     let endpoint = Endpoint::Tcp(address.clone());
-                    match self.connect_to_endpoint(&endpoint, Some(Role::Master)).await {
+                    match self.connect_to_endpoint(&endpoint, Role::Master).await {
                         Ok(connection) => {
                             sentinels.begin_with(index);
                             return Ok(connection);
@@ -101,18 +103,19 @@ impl Connector {
     async fn connect_to_endpoint(
         &self,
         endpoint: &Endpoint,
-        role: Option<Role>,
+        role: Role,
     ) -> Result<MultiplexedConnection, String> {
         let Settings { login, tls, database, connect_timeout_ms, form, .. } = &self.settings;
         let hop =
             Hop { endpoint, login, tls: tls.as_ref(), database: *database, timeout_ms: *connect_timeout_ms };
         let mut questions = redis::pipe();
         questions.cmd("INFO").arg("memory");
-        if role.is_some() {
+        if role == Role::Master {
             questions.cmd("ROLE");
         }
         let (connection, answers) = hop.connect(&questions).await?;
-        if let (Some(Role::Master), Some(answer)) = (role, answers.get(1)) {
+        if role == Role::Master {
+            let answer = answers.get(1).unwrap_or(&Value::Nil);
             is_master(answer).map_err(|reason| format!("redis at {endpoint}: {reason}"))?;
         }
         // One server that moves is one server; the nodes of a cluster are several.
@@ -126,8 +129,11 @@ impl Connector {
 }
 
 /// What a server has to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
+    /// Whatever the settings name is meant.
+    Any,
+    /// What Sentinels name may have been one yesterday.
     Master,
 }
 

@@ -4,6 +4,7 @@
 //! connection, keeps no session to resume, and does not say why a password was refused.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -104,7 +105,7 @@ impl Hop<'_> {
             Endpoint::Tcp(address) => address,
         };
         let Address { host, port } = address;
-        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        let stream = self.open_tcp(host, *port).await?;
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         let every = GONE_AFTER / KEEPALIVE_PROBES;
@@ -118,6 +119,23 @@ impl Hop<'_> {
         let Some(tls) = self.tls else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
         Ok(Box::new(TlsConnector::from(tls.config()).connect(name, stream).await?))
+    }
+
+    /// Tries every address of a name. None may use up the time of those behind it: the first is often one
+    /// of an IPv6 that leads nowhere.
+    async fn open_tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        let share =
+            Duration::from_millis(self.timeout_ms) / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let mut last = io::Error::other("the name stands for no address");
+        for address in addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
     }
 
     /// Logs in, says who this is, and asks; all in one round trip.
@@ -151,7 +169,7 @@ impl Hop<'_> {
         }
         let count = commands.len();
         let answers = connection.req_packed_commands(&commands, 0, count).await;
-        let mut answers = answers.map_err(|error| failure(&error))?;
+        let mut answers = answers.map_err(|error| self.failure(&error))?;
         for (what, refusal) in needed.iter().zip(answers.iter().map(refusal)) {
             if let Some(refusal) = refusal {
                 return Err(format!("{what} was refused: {refusal}"));
@@ -166,6 +184,20 @@ impl Hop<'_> {
             return Err("it gave too few answers".to_owned());
         }
         Ok(answers.split_off(introduction))
+    }
+
+    fn failure(&self, error: &RedisError) -> String {
+        if !error.is_connection_dropped() {
+            return error.to_string();
+        }
+        // TLS 1.3 has the client send before the server has seen its certificate; why the server then hangs
+        // up is lost if the client was quicker to write than to read.
+        let why = if self.tls.is_some() {
+            "; the certificate of this client, or that it shows none, may be why"
+        } else {
+            ""
+        };
+        format!("it closed the connection at once: {error}{why}")
     }
 }
 
@@ -192,13 +224,6 @@ async fn password(login: &Login) -> Result<Option<Vec<u8>>, String> {
         1..=MAX_PASSWORD_BYTES => Ok(Some(password)),
         _ => Err(told(&format!("is larger than {MAX_PASSWORD_BYTES} bytes"))),
     }
-}
-
-fn failure(error: &RedisError) -> String {
-    if error.is_connection_dropped() {
-        return format!("it closed the connection at once: {error}");
-    }
-    error.to_string()
 }
 
 /// How the server words its refusal, if it is one.

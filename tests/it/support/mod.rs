@@ -5,9 +5,13 @@ mod fluxlimit;
 mod http;
 mod process;
 mod redis;
+mod sentinel;
+mod tls;
 
 pub(crate) use envoy::{Envoy, Site};
 pub(crate) use fluxlimit::{Fluxlimit, RuleDirectory, own_loopback_address};
 pub(crate) use http::{Answer, Client};
 pub(crate) use process::{Process, Signal, eventually};
 pub(crate) use redis::{Redis, free_address};
+pub(crate) use sentinel::Sentinels;
+pub(crate) use tls::Certificates;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub(crate) struct Redis {
     address: SocketAddr,
+    program: PathBuf,
     directory: TempDir,
     options: Vec<String>,
     process: Option<Process>,
@@ -23,11 +24,42 @@ impl Redis {
 
     /// With options of `redis-server` beside those that the test needs, such as `["--maxmemory", "4mb"]`.
     pub(crate) async fn with(options: &[&str]) -> Self {
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut server = Self { address: free_address(), directory, options, process: None };
+        Self::at(free_address(), options).await
+    }
+
+    /// A Valkey instead.
+    pub(crate) async fn valkey() -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/valkey/valkey-server");
+        assert!(program.exists(), "there is no Valkey at {}: run .ci/setup once", program.display());
+        let mut server = Self { program, ..Self::stopped(free_address(), &[]) };
         server.start_again().await;
         server
+    }
+
+    /// The same at an address that was chosen before, where options have to name it.
+    pub(crate) async fn at(address: SocketAddr, options: &[&str]) -> Self {
+        let mut server = Self::stopped(address, options);
+        server.start_again().await;
+        server
+    }
+
+    /// A server that does not run yet.
+    pub(crate) fn stopped(address: SocketAddr, options: &[&str]) -> Self {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self { address, program: "redis-server".into(), directory, options, process: None }
+    }
+
+    /// A copy of `master` that follows it.
+    pub(crate) async fn replica_of(master: &Self) -> Self {
+        let (host, port) = (master.address.ip().to_string(), master.address.port().to_string());
+        let replica = Self::with(&["--replicaof", &host, &port]).await;
+        eventually("a replica that has what its master has", async || {
+            let info: String = replica.ask(&["INFO", "replication"]).await.ok()?;
+            info.contains("master_link_status:up").then_some(())
+        })
+        .await;
+        replica
     }
 
     /// Starts it again at the same address, after [`Self::kill`].
@@ -38,8 +70,10 @@ impl Redis {
         let mut arguments =
             vec!["--bind", &host, "--port", &port, "--unixsocket", &socket, "--dir", &directory];
         arguments.extend(["--save", "", "--appendonly", "no", "--protected-mode", "no"]);
+        // Connections come from 127.0.0.1, where it does not listen.
+        arguments.extend(["--replica-announce-ip", &host, "--repl-diskless-sync-delay", "0"]);
         arguments.extend(self.options.iter().map(String::as_str));
-        let mut process = Process::start("redis-server", Path::new("redis-server"), &arguments, &path());
+        let mut process = Process::start("redis-server", &self.program, &arguments, &path());
         process
             .output_with("a Redis that accepts connections", |log| {
                 log.contains("Ready to accept connections").then_some(())
@@ -73,9 +107,10 @@ impl Redis {
         self.process = None;
     }
 
-    /// Asks it on a connection of its own: `["PING"]`.
+    /// Asks it on a connection of its own: `["PING"]`. On the unix socket, which never has TLS.
     pub(crate) async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
-        let client = redis::Client::open(self.url()).expect("the URL is good");
+        let client =
+            redis::Client::open(format!("unix://{}", self.socket().display())).expect("the URL is good");
         let mut connection = client.get_multiplexed_async_connection().await?;
         let mut asked = redis::cmd(command[0]);
         asked.arg(&command[1..]);
@@ -90,7 +125,7 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 /// The environment in which programs of the system are found.
-fn path() -> [(String, String); 1] {
+pub(super) fn path() -> [(String, String); 1] {
     [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]
 }
 
