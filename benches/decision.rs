@@ -66,6 +66,7 @@ fn rules(count: usize, algorithm: Algorithm) -> RuleSet {
         domain: "bench".to_owned(),
         domain_at: Position::START,
         overrides_count_refused: None,
+        on_store_failure: None,
         descriptors: tenants.collect(),
     }])
 }

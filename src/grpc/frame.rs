@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
@@ -92,16 +93,56 @@ impl Drop for Held<'_> {
     }
 }
 
-/// The bytes of the one message in `body`. They are a slice of the received frame if the message came in
-/// one, as Envoy's do. A message that breaks a rule is refused as soon as that is known, unread.
-pub(super) async fn read<B>(mut body: B, unfinished: &Unfinished) -> Result<Bytes, FrameError>
+/// What of a body is here without waiting.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    first: Bytes,
+}
+
+impl Received {
+    /// The message, if all of `body` is here.
+    pub(super) fn message(&self, body: &impl Body) -> Option<Result<Bytes, FrameError>> {
+        if !body.is_end_stream() {
+            return None;
+        }
+        Some(match missing_bytes(&self.first) {
+            Err(error) => Err(error),
+            Ok(None) => Err(FrameError::NoMessage),
+            Ok(Some(0)) => Ok(self.first.slice(PREFIX_BYTES..)),
+            Ok(Some(missing)) => Err(FrameError::Short { missing }),
+        })
+    }
+}
+
+/// The first piece of `body`, if it is here. Envoy's messages come in one.
+pub(super) fn received<B>(body: &mut B) -> Received
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    match body.frame().now_or_never() {
+        Some(Some(Ok(frame))) => Received { first: frame.into_data().unwrap_or_default() },
+        // An error is found again when the body is read on.
+        _ => Received::default(),
+    }
+}
+
+/// The bytes of the one message in `body`, after what was `received` of it. They are a slice of the received
+/// frame if the message came in one. A message that breaks a rule is refused as soon as that is known, unread.
+pub(super) async fn read<B>(
+    received: Received,
+    mut body: B,
+    unfinished: &Unfinished,
+) -> Result<Bytes, FrameError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut held = Held { unfinished, bytes: 0 };
-    let mut first = Bytes::new();
+    let Received { mut first } = received;
     let mut joined = BytesMut::new();
-    let mut missing = None;
+    let mut missing = missing_bytes(&first)?;
+    if !body.is_end_stream() {
+        held.add(first.len())?;
+    }
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| FrameError::CutOff)?.into_data() else { continue };
         let length = data.len();
@@ -237,8 +278,7 @@ mod tests {
             pieces.iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))));
         let body = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
         let unfinished = Unfinished::default();
-        let read =
-            futures_util::FutureExt::now_or_never(read(body, &unfinished)).expect("nothing to wait for");
+        let read = read(Received::default(), body, &unfinished).now_or_never().expect("nothing to wait for");
         assert_eq!(unfinished.0.into_inner(), 0, "everything held is given back");
         read
     }

@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::Either;
 use http_body::Body;
 use hyper::body::Incoming;
@@ -13,16 +16,20 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use prost::Message;
 use tonic::Status;
 
-use super::frame::{self, Reply, Unfinished};
+use super::frame::{self, FrameError, Received, Reply, Unfinished};
 use super::message::RateLimitRequest;
 use super::others::Others;
 use super::{convert, deadline};
+use crate::engine::Decision;
 use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
 use crate::request::RequestError;
 
 /// The path of the one call that is asked for each request.
 pub(super) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+
+/// What a caller is told whose time is up.
+const LATE: &str = "deadline exceeded";
 
 /// What all connections share.
 #[derive(Debug)]
@@ -51,57 +58,87 @@ impl Calls {
 
     /// The answer to one call. Failures of gRPC are answers too, so nothing can fail here.
     ///
-    /// The future is moved into the executor for every call, so it holds no more than it needs: what can be
-    /// told from the head alone is told before there is one, and the rare calls are boxed.
+    /// The future is moved several times on its way into the executor, so it holds an answer or a box: what
+    /// can be told at once is told before there is a future.
     pub(super) fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + Send {
-        let limit = deadline::of(request.headers());
         if let Some(refused) = not_grpc(request.method(), request.headers()) {
-            return Either::Right(Either::Left(ready(Ok(refused))));
+            return Either::Left(ready(Ok(refused)));
         }
-        if request.uri().path() == SHOULD_RATE_LIMIT {
-            let body = request.into_body();
-            return Either::Left(async move {
-                let call = pin!(self.should_rate_limit(body));
-                Ok(in_time(deadline::within(limit, call).await))
-            });
+        let limit = deadline::of(request.headers());
+        if request.uri().path() != SHOULD_RATE_LIMIT {
+            return Either::Right(boxed(limit, async move { self.service.others.answer(request).await }));
         }
-        Either::Right(Either::Right(Box::pin(async move {
-            let call = pin!(self.service.others.answer(request));
-            Ok(in_time(deadline::within(limit, call).await))
-        })))
+        let mut body = request.into_body();
+        let received = frame::received(&mut body);
+        if let (Some(message), true) = (received.message(&body), self.service.limiter.answers_at_once()) {
+            // Not in the stream's task yet, where a panic costs one stream: there it goes on.
+            let answered = catch_unwind(AssertUnwindSafe(|| self.answer_now(message)));
+            return match answered {
+                Ok(answer) => Either::Left(ready(Ok(answer.unwrap_or_else(Status::into_http)))),
+                Err(panic) => Either::Right(Box::pin(async move { resume_unwind(panic) })),
+            };
+        }
+        Either::Right(Box::pin(async move {
+            let answered = self.answer_later(received, body, limit).await;
+            Ok(answered.unwrap_or_else(Status::into_http))
+        }))
     }
 
-    async fn read<B>(&self, body: B) -> Result<crate::request::Request, Status>
-    where
-        B: Body<Data = bytes::Bytes> + Unpin,
-    {
-        let bytes = frame::read(body, &self.unfinished).await?;
-        let message = RateLimitRequest::decode(bytes)
-            .map_err(|error| Status::invalid_argument(format!("not a RateLimitRequest: {error}")))?;
-        convert::request(message).map_err(|error| bad_request(&error))
+    fn answer_now(&self, message: Result<Bytes, FrameError>) -> Result<Response<Reply>, Status> {
+        let request = self.request(message)?;
+        reply(self.service.limiter.check_at_once(&request))
     }
 
-    async fn should_rate_limit<B>(&self, body: B) -> Result<Response<Reply>, Status>
+    /// Reads the message within `limit`, and has the decision made in what is left of it.
+    async fn answer_later<B>(
+        &self,
+        received: Received,
+        body: B,
+        limit: Duration,
+    ) -> Result<Response<Reply>, Status>
     where
-        B: Body<Data = bytes::Bytes> + Unpin,
+        B: Body<Data = Bytes> + Unpin,
     {
-        let request = self.read(body).await.inspect_err(|status| {
-            self.service.limiter.count_unreadable(&status.message());
-        })?;
-        let decision = self.service.limiter.check(&request).await.map_err(|error| no_answer(&error))?;
-        let mut response = Response::new(Reply::Message(frame::encode(&convert::response(decision))?));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        Ok(response)
+        let reading = pin!(frame::read(received, body, &self.unfinished));
+        let Some((message, time_left)) = deadline::within(limit, reading).await else {
+            self.service.limiter.count_unreadable(&"its message did not arrive in time");
+            return Err(Status::deadline_exceeded(LATE));
+        };
+        let request = self.request(message)?;
+        reply(self.service.limiter.check(&request, time_left).await)
+    }
+
+    /// The request that a message asks; one that cannot be read is counted.
+    fn request(&self, message: Result<Bytes, FrameError>) -> Result<crate::request::Request, Status> {
+        let request = message.map_err(Status::from).and_then(|message| {
+            let message = RateLimitRequest::decode(message)
+                .map_err(|error| Status::invalid_argument(format!("not a RateLimitRequest: {error}")))?;
+            convert::request(message).map_err(|error| bad_request(&error))
+        });
+        request.inspect_err(|status| self.service.limiter.count_unreadable(&status.message()))
     }
 }
 
-/// The answer of a call that ended, or of one whose time is up.
-fn in_time(answer: Option<Result<Response<Reply>, Status>>) -> Response<Reply> {
-    let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("deadline exceeded")));
-    answer.unwrap_or_else(Status::into_http)
+fn reply(decided: Result<Decision, CheckError>) -> Result<Response<Reply>, Status> {
+    let decision = decided.map_err(|error| no_answer(&error))?;
+    let mut response = Response::new(Reply::Message(frame::encode(&convert::response(decision))?));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(response)
+}
+
+/// A call that takes at most `limit`.
+fn boxed(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<Reply>, Status>> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>> {
+    Box::pin(async move {
+        let answered = deadline::within(limit, pin!(call)).await;
+        let answer = answered.map_or_else(|| Err(Status::deadline_exceeded(LATE)), |(answer, _)| answer);
+        Ok(answer.unwrap_or_else(Status::into_http))
+    })
 }
 
 /// What a client is told that does not speak gRPC; `None` if it does.

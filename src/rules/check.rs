@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::yaml::{Message, Position, Problem, Severity, quoted};
 
+use super::OnStoreFailure;
 use super::decode::{DecodedFile, ReplacedName};
 use super::file::{Node, NodeLimits, RuleFile};
 use super::pattern::{covers, is_pattern};
@@ -76,6 +77,7 @@ fn domain_twice(rules: &RuleFile, first: &RuleFile) -> Problem {
 }
 
 fn check_domain(files: &[&DecodedFile], problems: &mut Vec<Problem>) {
+    problems.extend(policies_that_differ(files));
     let mut search = Search {
         problems: Vec::new(),
         path: Vec::new(),
@@ -94,6 +96,26 @@ fn check_domain(files: &[&DecodedFile], problems: &mut Vec<Problem>) {
         }
     }
     problems.append(&mut search.problems);
+}
+
+/// One request cannot get two answers, so the files of a domain may not say different ones.
+fn policies_that_differ(files: &[&DecodedFile]) -> Vec<Problem> {
+    let rules = files.iter().filter_map(|file| file.file.as_ref());
+    let mut said = rules.filter_map(|rules| Some((rules, rules.on_store_failure?)));
+    let Some((first, (policy, at))) = said.next() else { return Vec::new() };
+    let others = said.filter(|(_, (other, _))| *other != policy);
+    let problem = |(rules, (other, position)): (&RuleFile, (OnStoreFailure, Position))| {
+        let message = Message::new("the files of a domain say different things")
+            .found(quoted(other.name()))
+            .expected(quoted(policy.name()))
+            .hint(format!("the first stands at {}:{}:{}", first.name, at.line, at.column));
+        Problem {
+            position: Some(position),
+            path: "on_store_failure".to_owned(),
+            ..Problem::of_file(rules.name.as_str(), message)
+        }
+    };
+    others.map(problem).collect()
 }
 
 fn places<'a>(file: &'a str, nodes: &'a [Node]) -> impl Iterator<Item = Place<'a>> {

@@ -26,6 +26,10 @@ impl RuleSet {
             if let Some(count_refused) = file.overrides_count_refused {
                 domain.overrides_count_refused = count_refused;
             }
+            // Files that say it say the same.
+            if let Some((policy, _)) = file.on_store_failure {
+                domain.on_store_failure = Some(policy);
+            }
         }
         rules
     }

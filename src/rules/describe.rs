@@ -12,7 +12,10 @@ impl RuleSet {
     pub fn describe(&self) -> String {
         let mut text = String::new();
         for limit in &self.limits {
-            writeln!(text, "{limit}").expect("writing to a string cannot fail");
+            let domain = self.by_name.get(limit.domain.as_bytes());
+            let policy = domain.and_then(|domain| self.on_store_failure(*domain));
+            let policy = policy.map(|policy| format!(", on_store_failure: {}", policy.name()));
+            writeln!(text, "{limit}{}", policy.unwrap_or_default()).expect("writing to a string cannot fail");
         }
         text
     }

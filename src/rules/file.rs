@@ -1,5 +1,6 @@
 //! A rule file's own shape: what the YAML says, checked node by node, before it becomes a tree.
 
+use super::OnStoreFailure;
 use crate::engine::Map;
 use crate::limit::{Algorithm, Limit};
 use crate::yaml::Position;
@@ -15,6 +16,9 @@ pub struct RuleFile {
     pub domain_at: Position,
     /// Whether overrides of this domain count what they refuse (`defaults`); `None` if the file does not say.
     pub overrides_count_refused: Option<bool>,
+    /// What is answered while the store does not answer, and where that stands; `None` if the file does not
+    /// say.
+    pub on_store_failure: Option<(OnStoreFailure, Position)>,
     /// The top level of the tree, in file order.
     pub descriptors: Vec<Node>,
 }

@@ -98,6 +98,7 @@ mod tests {
     use crate::engine::Value as Metadata;
     use crate::limit::{Algorithm, Limit, LimitSpec, Unit};
     use crate::rules::file::{NodeLimit, NodeLimits};
+    use crate::rules::{OnStoreFailure, RuleSet};
 
     fn source(name: &str, text: &str) -> Source {
         Source { name: name.to_owned(), text: text.as_bytes().to_vec() }
@@ -224,6 +225,45 @@ mod tests {
             lines(&twice),
             ["three:2:15: descriptors[0]: the same key `a` without a value twice\n  \
               hint: the first stands at one:2:15"]
+        );
+    }
+
+    #[test]
+    fn the_files_of_a_domain_agree_on_what_is_answered_while_the_store_fails() {
+        let says = |name: &str, policy: &str| source(name, &format!("domain: d\non_store_failure: {policy}"));
+        let merged = LoadOptions { merge_domains: true, ..LoadOptions::default() };
+        let policy = |sources: &[Source]| {
+            let loaded = load(sources, &merged);
+            assert_eq!(lines(&loaded), Vec::<String>::new());
+            RuleSet::compile(&loaded.files).on_store_failure(0)
+        };
+        let limited = source(
+            "a",
+            "domain: d\non_store_failure: deny\ndescriptors: [{key: k, rate_limit: {unlimited: true}}]",
+        );
+        let described = RuleSet::compile(&load(&[limited], &merged).files).describe();
+        assert!(described.ends_with(", on_store_failure: deny\n"), "{described}");
+        let silent = source("c", "domain: d");
+        assert_eq!(policy(std::slice::from_ref(&silent)), None);
+        assert_eq!(policy(&[silent.clone(), says("a", "deny")]), Some(OnStoreFailure::Deny));
+        assert_eq!(policy(&[says("a", "allow"), silent.clone()]), Some(OnStoreFailure::Allow));
+        let other = load(&[says("a", "deny"), silent, says("b", "allow")], &merged);
+        assert_eq!(
+            lines(&other),
+            ["b:2:19: on_store_failure: the files of a domain say different things: found `allow`; \
+              expected `deny`\n  hint: the first stands at a:2:19"]
+        );
+        let unknown = load(&[says("a", "denny")], &merged);
+        assert_eq!(
+            lines(&unknown),
+            ["a:2:19: on_store_failure: unknown value `denny`; expected `error`, `allow` or `deny`\n  \
+              hint: did you mean `deny`?"]
+        );
+        let inside = source("a", "domain: d\ndescriptors: [{key: k, on_store_failure: deny}]");
+        assert_eq!(
+            lines(&load(&[inside], &merged)),
+            ["a:2:24: descriptors[0].on_store_failure: `on_store_failure` has no meaning here\n  \
+              hint: it belongs at the root of the file"]
         );
     }
 

@@ -9,6 +9,7 @@ mod compile;
 mod decode;
 mod describe;
 pub mod explain;
+mod failure;
 pub mod file;
 pub mod load;
 mod pattern;
@@ -22,6 +23,7 @@ use hashbrown::HashMap;
 use crate::engine::Path;
 use crate::limit::Limit;
 use compile::limit_id;
+pub use failure::OnStoreFailure;
 use tree::Level;
 
 /// All rules in force. Built once from checked files, then never changed.
@@ -41,6 +43,8 @@ struct Domain {
     overrides_count_refused: bool,
     /// Names the overrides of this domain as one, for a store that is full.
     overrides_id: u64,
+    /// What is answered while the store does not answer; `None` if no file of the domain says it.
+    on_store_failure: Option<OnStoreFailure>,
 }
 
 /// Modes of the whole server that change what a request asks.
@@ -82,6 +86,13 @@ impl RuleSet {
     pub fn domains(&self) -> impl Iterator<Item = &str> {
         self.domains.iter().map(|domain| &*domain.name)
     }
+
+    /// What the files of a domain, given by its place among [`Self::domains`], say is answered while the
+    /// store does not answer; `None` if they do not say it.
+    #[must_use]
+    pub fn on_store_failure(&self, domain: usize) -> Option<OnStoreFailure> {
+        self.domains[domain].on_store_failure
+    }
 }
 
 impl Domain {
@@ -91,6 +102,7 @@ impl Domain {
             root: Level::default(),
             overrides_count_refused: true,
             overrides_id: limit_id(name, &Path::default(), 0),
+            on_store_failure: None,
         }
     }
 }

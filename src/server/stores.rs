@@ -7,33 +7,27 @@ use crate::config::{Config, StoreKind};
 use crate::metrics::{Gauge, Metrics};
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
-use crate::store::{Observer, RoundTrip, Store};
+use crate::store::{Observer, Store};
 use crate::time::SystemClock;
 
-/// Opens the store of `config`. It need not be reachable yet.
-pub(super) fn open(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
+/// Opens the store of `config`. It need not be reachable yet. One that is far away tells `observer` how its
+/// exchanges end.
+pub(super) fn open(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
     match config.store {
-        StoreKind::Memory => memory(config, metrics),
-        StoreKind::Redis => redis(config, metrics, Arc::new(Log)),
-    }
-}
-
-/// Tells the log how exchanges with a store fail.
-#[derive(Debug)]
-struct Log;
-
-impl Observer for Log {
-    fn ended(&self, trip: &RoundTrip<'_>) {
-        if let Some(error) = trip.failure {
-            tracing::warn!(%error, settlements = trip.settlements, "an exchange with the store failed");
+        StoreKind::Memory => {
+            // It has no exchanges.
+            drop(observer);
+            memory(config, metrics)
         }
+        StoreKind::Redis => redis(config, metrics, observer),
     }
 }
 
 fn redis(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
     tracing::info!("the store is {}", config.redis.form);
     let store = Arc::new(RedisStore::new(&config.redis, observer));
-    let shown = store.clone();
+    let (waiting, shown) = (store.clone(), store.clone());
+    metrics.show_waiting(move || waiting.queued());
     metrics.show(Gauge {
         name: "fluxlimit.redis.evicting_servers",
         description: "Redis servers that may throw keys away when their memory is full",

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use crate::commands::Shell;
 
 const GOOD: &str = "domain: edge
+on_store_failure: deny
 descriptors:
 - key: remote_address
   rate_limit: {name: per-address, algorithm: token_bucket, requests_per_unit: 20, unit: second, burst: 50}

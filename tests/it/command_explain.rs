@@ -93,6 +93,19 @@ explained! {
 }
 
 #[test]
+fn what_a_file_says_of_a_store_that_fails_is_told() {
+    let check = |policy: &str, told: &str| {
+        let rules = format!("on_store_failure: {policy}\n{SHOP}");
+        let shell = Shell::with(&[("rules/shop.yaml", &rules)]);
+        let ran = shell.run("explain --rules rules --domain shop tenant=blue");
+        assert!(ran.stdout.contains(&format!("\nif the store fails, {told}")), "{}", ran.stdout);
+    };
+    check("error", "Envoy's `failure_mode_deny` decides");
+    check("allow", "everything passes");
+    check("deny", "what is limited is refused");
+}
+
+#[test]
 fn machines_get_json() {
     assert_snapshot!("explain_json_of_a_hit", explain("--json --domain shop path=/api/v1"));
     assert_snapshot!("explain_json_of_a_miss", explain("--json --domain shop tenant=acme user=7"));

@@ -90,6 +90,7 @@ pub(crate) fn limiter() -> (Arc<Limiter>, Arc<MoodyStore>, Arc<Metrics>) {
         domain: "edge".to_owned(),
         domain_at: Position { line: 1, column: 1 },
         overrides_count_refused: None,
+        on_store_failure: None,
         descriptors: Vec::new(),
     };
     limiter.put_rules(Arc::new(RuleSet::compile(&[file])));

@@ -13,6 +13,7 @@ pub(crate) fn file(domain: &str, descriptors: Vec<Node>) -> RuleFile {
         domain: domain.to_owned(),
         domain_at: Position::START,
         overrides_count_refused: None,
+        on_store_failure: None,
         descriptors,
     }
 }

@@ -54,12 +54,20 @@ fn domains(files: &[RuleFile]) -> Vec<(&str, Vec<&RuleFile>)> {
     domains
 }
 
+/// What the files of a domain say is answered while the store does not answer.
+fn on_store_failure(files: &[&RuleFile]) -> Option<&'static str> {
+    files.iter().find_map(|file| file.on_store_failure).map(|(policy, _)| policy.name())
+}
+
 /// Each domain as a tree, one line for each limit.
 pub(super) fn text(files: &[RuleFile]) -> String {
     let mut text = String::new();
     for (domain, files) in domains(files) {
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         let _ = writeln!(text, "{}  {}", strong(printable(domain)), faint(names.join(", ")));
+        if let Some(policy) = on_store_failure(&files) {
+            let _ = writeln!(text, "  on_store_failure: {policy}");
+        }
         let mut rows = Vec::new();
         for file in files {
             add_rows(&file.descriptors, 0, &mut rows);
@@ -127,8 +135,8 @@ pub(super) fn json(files: &[RuleFile]) -> Json {
         for file in &files {
             add_json(&file.name, &file.descriptors, &Path::default(), &mut rules);
         }
-        let files: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        json!({"domain": domain, "files": files, "rules": rules})
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        json!({"domain": domain, "files": names, "on_store_failure": on_store_failure(&files), "rules": rules})
     };
     domains(files).into_iter().map(domain).collect()
 }

@@ -6,6 +6,7 @@ use super::why::{kind, statement, words};
 use super::{Told, node};
 use crate::cli::entries::shown;
 use crate::cli::numbers;
+use crate::rules::OnStoreFailure;
 use crate::rules::explain::{Applied, End, Explained, How, Spot, StepTaken};
 
 impl Told<'_> {
@@ -22,6 +23,7 @@ impl Told<'_> {
         json!({
             "domain": self.explain.asked.domain,
             "files": files,
+            "on_store_failure": self.explanation.on_store_failure().map(OnStoreFailure::name),
             "limited": self.explanation.is_limited(),
             "descriptors": descriptors,
         })

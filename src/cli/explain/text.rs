@@ -12,6 +12,7 @@ use crate::cli::output::{aligned, bad, doubtful, faint, good, hint, printable, s
 use crate::engine::Miss;
 use crate::limit::Limit;
 use crate::request::{Descriptor, Entry};
+use crate::rules::OnStoreFailure;
 use crate::rules::explain::{Applied, End, Explained, Hint, How, Spot, Why};
 use crate::yaml::quoted;
 
@@ -33,6 +34,9 @@ impl Told<'_> {
             [] => format!("domain {domain} has no rules\n"),
             files => format!("domain {domain} has its rules in {}\n", files.join(", ")),
         };
+        if let Some(policy) = self.explanation.on_store_failure() {
+            let _ = writeln!(text, "{}", if_the_store_fails(policy));
+        }
         let several = self.request.descriptors.len() > 1;
         for (index, explained) in self.explanation.descriptors.iter().enumerate() {
             let descriptor = &self.request.descriptors[index];
@@ -241,6 +245,16 @@ impl Told<'_> {
         let entries: Vec<String> =
             counted.iter().map(|(key, value)| printable(&format!("{key}={value}"))).collect();
         row("counted under", format!("{}: {}", printable(&self.explain.asked.domain), entries.join(", ")))
+    }
+}
+
+const fn if_the_store_fails(policy: OnStoreFailure) -> &'static str {
+    match policy {
+        OnStoreFailure::Error => {
+            "if the store fails, Envoy's `failure_mode_deny` decides (`on_store_failure: error`)"
+        }
+        OnStoreFailure::Allow => "if the store fails, everything passes (`on_store_failure: allow`)",
+        OnStoreFailure::Deny => "if the store fails, what is limited is refused (`on_store_failure: deny`)",
     }
 }
 

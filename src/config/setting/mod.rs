@@ -1,5 +1,6 @@
 //! Every setting: its name, and where its value goes.
 
+mod failure;
 mod redis;
 
 use std::net::SocketAddr;
@@ -27,9 +28,9 @@ const MAX_WAIT_MS: u64 = 3_600_000;
 /// The most rule files and directories that are named one by one.
 const MAX_RULE_PATHS: usize = 1000;
 
-/// Every setting, in the order of `config/fluxlimit.yaml`.
+/// Every setting: those of one part after those of another.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER, redis_settings::SETTINGS].into_iter().flatten()
+    [SERVER, failure::FAILURE, redis_settings::SETTINGS].into_iter().flatten()
 }
 
 /// Puts together what several settings say.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{MAX_WAIT_MS, Setting, StoreKind, count, path, put, setting};
+use super::{MAX_WAIT_MS, Setting, StoreKind, path, put, setting};
 use crate::config::Config;
-use crate::store::redis::{MAX_DATABASE, Secret, Url};
+use crate::store::redis::{MAX_DATABASE, Secret, Settings, Url};
 use crate::yaml::{Kind, Message, Problem, Reading, Value};
 
 /// The most connections to one Redis: each is a task, and Redis has one thread.
@@ -30,7 +30,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         let connections = value.u64_in(1..=MAX_CONNECTIONS).and_then(|count| usize::try_from(count).ok());
         put(&mut to.redis_options.connections, connections);
     }),
-    setting("redis.max_waiting", |value, to| put(&mut to.redis_options.max_waiting, count(value))),
     setting("redis.connect_timeout_ms", |value, to| {
         put(&mut to.redis_options.connect_timeout_ms, value.u64_in(1..=MAX_WAIT_MS));
     }),
@@ -81,7 +80,8 @@ pub(super) fn url(value: &mut Value<'_, '_>, text: &str, config: &mut Config) {
 pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
     match config.redis_options.settings() {
         Ok(settings) => {
-            config.redis = settings;
+            let Config { store_timeout_ms: timeout_ms, max_waiting, .. } = *config;
+            config.redis = Settings { timeout_ms, max_waiting, ..settings };
             Vec::new()
         }
         Err(mistakes) => {

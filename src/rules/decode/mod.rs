@@ -6,6 +6,7 @@ mod metadata;
 use crate::limit::Algorithm;
 use crate::yaml::{self, Fields, Kind, Message, Node as Tree, Position, Problem, Severity, quoted};
 
+use super::OnStoreFailure;
 use super::file::{Defaults, Node, NodeLimits, RuleFile};
 use super::pattern::is_pattern;
 
@@ -63,6 +64,9 @@ const DESCRIPTOR_KEYS: [&str; 10] = [
 /// Our own keys inside `rate_limit`; elsewhere they are mistakes, since no file of the reference has them.
 const OWN_LIMIT_KEYS: [&str; 4] = ["algorithm", "burst", "unit_multiplier", "count_refused"];
 
+/// Our own keys at the root of a file.
+const OWN_ROOT_KEYS: [&str; 2] = ["defaults", "on_store_failure"];
+
 /// What the decoding of a file carries along.
 struct Context {
     defaults: Defaults,
@@ -88,6 +92,10 @@ fn root(name: &str, fields: &mut Fields<'_, '_>, context: &mut Context) -> RuleF
     }
     let defaults = fields.map("defaults", defaults).unwrap_or_default();
     context.defaults = defaults.or(context.defaults);
+    let on_store_failure = fields.field("on_store_failure", |value| {
+        let policies = OnStoreFailure::ALL.map(|policy| (policy.name(), policy));
+        Some((value.choice(&policies)?, value.position()))
+    });
     let descriptors = descriptors(fields, context);
     misplaced(fields, "root");
     RuleFile {
@@ -95,6 +103,7 @@ fn root(name: &str, fields: &mut Fields<'_, '_>, context: &mut Context) -> RuleF
         domain: domain.unwrap_or_default(),
         domain_at,
         overrides_count_refused: defaults.count_refused,
+        on_store_failure,
         descriptors,
     }
 }
@@ -191,7 +200,9 @@ fn misplaced(fields: &mut Fields<'_, '_>, place: &str) {
         }
     }
     if place != "root" {
-        fields.misplaced("defaults", Severity::Error, "it belongs at the root of the file");
+        for key in OWN_ROOT_KEYS {
+            fields.misplaced(key, Severity::Error, "it belongs at the root of the file");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::file::{NodeLimit, NodeLimits, RuleFile};
 pub use super::tree::Step as How;
-use super::{Modes, RuleSet};
+use super::{Modes, OnStoreFailure, RuleSet};
 use crate::engine::{Matched, Miss};
 use crate::limit::Limit;
 use crate::request::{Descriptor, Entry, Request};
@@ -144,6 +144,12 @@ impl<'f> Explainer<'f> {
 }
 
 impl Explanation<'_> {
+    /// What the files of the domain say is answered while the store does not answer; `None` if they do not.
+    #[must_use]
+    pub fn on_store_failure(&self) -> Option<OnStoreFailure> {
+        self.files.iter().find_map(|file| file.on_store_failure).map(|(policy, _)| policy)
+    }
+
     /// Whether a limit applies to any of the descriptors.
     #[must_use]
     pub fn is_limited(&self) -> bool {

@@ -23,8 +23,6 @@ pub struct Options {
     pub key_prefix: String,
     /// Connections to one Redis.
     pub connections: usize,
-    /// Settlements that wait at most.
-    pub max_waiting: usize,
     /// How long one attempt to connect may take, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Files with certificates.
@@ -79,7 +77,6 @@ impl Default for Options {
             database: None,
             key_prefix: DEFAULT_KEY_PREFIX.to_owned(),
             connections: DEFAULT_CONNECTIONS,
-            max_waiting: DEFAULT_MAX_WAITING,
             connect_timeout_ms: DEFAULT_CONNECT_TIMEOUT_MS,
             tls_files: TlsFiles::default(),
             sentinel_login: LoginOptions::default(),
@@ -132,7 +129,7 @@ impl Options {
             key_prefix: self.key_prefix.clone(),
             connections: self.connections,
             connect_timeout_ms: self.connect_timeout_ms,
-            max_waiting: self.max_waiting,
+            max_waiting: DEFAULT_MAX_WAITING,
             ..defaults
         })
     }
