@@ -3,6 +3,7 @@
 mod envoy;
 mod fluxlimit;
 mod http;
+mod postgres;
 mod process;
 mod redis;
 mod sentinel;
@@ -11,6 +12,7 @@ mod tls;
 pub(crate) use envoy::{Envoy, Site};
 pub(crate) use fluxlimit::{Fluxlimit, RuleDirectory, own_loopback_address};
 pub(crate) use http::{Answer, Client};
+pub(crate) use postgres::Postgres;
 pub(crate) use process::{Process, Signal, eventually};
 pub(crate) use redis::{Redis, free_address};
 pub(crate) use sentinel::Sentinels;
