@@ -117,6 +117,8 @@ async fn a_redis_that_is_not_there_at_the_start_is_found_when_it_comes() {
     redis.start_again().await;
     decides_again(&server).await;
     assert_eq!(status(&server, "alice").await, 200);
+    eventually("a server that is ready", async || (server.page("/ready").await.status == 200).then_some(()))
+        .await;
 }
 
 #[tokio::test]
