@@ -5,13 +5,13 @@ pub const PREFIX: usize = 5;
 
 /// `RateLimitRequest` in domain `bench`, with its gRPC prefix.
 ///
-/// Each descriptor is `tenant=acme, user=<user>`; the tenant of the further ones has a number behind it.
+/// Each descriptor is `tenant=<tenant>, user=<user>`; the tenant of the further ones has a number behind it.
 #[must_use]
-pub fn request(user: &str, descriptors: usize) -> Box<[u8]> {
+pub fn request(tenant: &str, user: &str, descriptors: usize) -> Box<[u8]> {
     let mut message = Vec::new();
     put_bytes(&mut message, 1, b"bench");
     for number in 0..descriptors {
-        let tenant = if number == 0 { "acme".to_owned() } else { format!("acme-{number}") };
+        let tenant = if number == 0 { tenant.to_owned() } else { format!("{tenant}-{number}") };
         let mut descriptor = Vec::new();
         for (key, value) in [("tenant", tenant.as_str()), ("user", user)] {
             let mut entry = Vec::new();
@@ -64,7 +64,7 @@ mod tests {
     fn a_request_has_the_bytes_of_the_protocol() {
         let expected =
             b"\0\0\0\0\x23\x0a\x05bench\x12\x1a\x0a\x0e\x0a\x06tenant\x12\x04acme\x0a\x08\x0a\x04user\x12\0";
-        assert_eq!(*request("", 1), *expected);
+        assert_eq!(*request("acme", "", 1), *expected);
     }
 
     #[test]

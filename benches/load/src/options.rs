@@ -32,6 +32,9 @@ pub struct Options {
     /// In which order users come.
     #[arg(long, value_enum, default_value_t = Order::Sequential)]
     pub order: Order,
+    /// The tenant that users belong to; rules may give each its own limit.
+    #[arg(long, default_value = "acme")]
+    pub tenant: String,
     /// Descriptors in each request; the further ones belong to other tenants.
     #[arg(long, default_value_t = 1)]
     pub descriptors: usize,

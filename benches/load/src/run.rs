@@ -236,7 +236,7 @@ impl Requests {
     fn new(options: &Options) -> Self {
         let user = |number| format!("u{number:08}");
         let bodies: Vec<_> = (0..options.keys.max(1))
-            .map(|number| message::request(&user(number), options.descriptors))
+            .map(|number| message::request(&options.tenant, &user(number), options.descriptors))
             .collect();
         let longest = bodies.iter().map(|body| body.len()).max().unwrap_or_default();
         Self { bodies, longest, order: options.order, next: 0, random: Random(0x9e37_79b9_7f4a_7c15) }

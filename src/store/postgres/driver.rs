@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::batch::Batch;
 use super::connect::{Borrowed, Link, Links};
@@ -28,6 +28,9 @@ const LONGEST_PAUSE_MS: u64 = 2000;
 /// limits is no longer than one of many requests.
 const CHARGES_PER_SETTLEMENT: usize = 4;
 
+/// The right to take jobs; see [`Shared::turn`].
+pub(super) type Turn<'a> = MutexGuard<'a, ()>;
+
 /// What the tasks of one store share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -41,6 +44,9 @@ pub(super) struct Shared {
     pub(super) has_table: AtomicBool,
     /// One task at a time looks at the table.
     pub(super) looking: Mutex<()>,
+    /// Held from taking jobs until their COMMIT is sent. So one batch waits for the disk while the next one locks and
+    /// reads, and no second one takes jobs early only to wait for the locks of the first.
+    pub(super) turn: Mutex<()>,
     /// How many of the tasks have no connection and wait before they try again.
     pub(super) without: AtomicUsize,
 }
@@ -96,6 +102,7 @@ pub(super) async fn drive(shared: Arc<Shared>) {
 async fn serve(shared: &Shared, mut link: Borrowed<'_>) {
     let mut room = Room::default();
     loop {
+        let turn = shared.turn.lock().await;
         room.clear(shared.settings.max_batch);
         let jobs = shared.queue.take(|settlement| room.fits(settlement)).await;
         if link.client.is_closed() {
@@ -105,25 +112,29 @@ async fn serve(shared: &Shared, mut link: Borrowed<'_>) {
                 Err(error) => return fail(jobs, &error),
             }
         }
-        apply(shared, &mut link, jobs).await;
+        apply(shared, &mut link, jobs, turn).await;
         if link.busy || link.client.is_closed() || !shared.has_table.load(Ordering::Acquire) {
             return;
         }
     }
 }
 
-async fn apply(shared: &Shared, link: &mut Link, jobs: Vec<Job<Settlement>>) {
+async fn apply(shared: &Shared, link: &mut Link, jobs: Vec<Job<Settlement>>, turn: Turn<'_>) {
     let watch = Stopwatch::start();
     let (settlements, replies): (Vec<Settlement>, Vec<Reply>) = jobs.into_iter().map(Job::into_parts).unzip();
     let batch = Batch::new(&settlements);
-    let settling = exchange::settle(link, &shared.sql, &shared.time, &batch);
+    let settling = exchange::settle(link, &shared.sql, &shared.time, &batch, turn);
     let settled: Result<Outcomes, Failure> =
         tokio::time::timeout(shared.patience(), settling).await.unwrap_or_else(|_| {
             // The transaction is open, and the connection is given up with it.
             Err(StoreError::TimedOut.into())
         });
-    if link.busy {
+    if link.busy && !link.client.is_closed() {
         link.cancel(shared.patience());
+    }
+    if matches!(&settled, Err(Failure { error: StoreError::Unavailable { .. }, .. })) {
+        // A server that takes no writes stays one: the next connection may find another.
+        link.busy = true;
     }
     match settled {
         Ok(outcomes) => {

@@ -16,6 +16,7 @@ use tokio_postgres::{Client, Row};
 
 use super::batch::{Applied, Batch, Rows};
 use super::connect::Link;
+use super::driver::Turn;
 use super::error::{Failure, after_commit, before_commit};
 use super::sql::{NOW, Sql};
 use crate::engine::Outcome;
@@ -51,10 +52,12 @@ pub(super) async fn settle(
     sql: &Sql,
     time: &Time,
     batch: &Batch<'_>,
+    turn: Turn<'_>,
 ) -> Result<Outcomes, Failure> {
+    let mut turn = Some(turn);
     let mut may_repeat = true;
     for _ in 0..MAX_RACES {
-        match attempt(link, sql, time, batch).await {
+        match attempt(link, sql, time, batch, &mut turn).await {
             Ok(outcomes) => return Ok(outcomes),
             Err(Undone::Raced(now)) => fill(link, sql, batch, now).await?,
             // The server says that it did not run, so running it now is no second time.
@@ -66,7 +69,13 @@ pub(super) async fn settle(
     Err(StoreError::Refused { reason }.into())
 }
 
-async fn attempt(link: &mut Link, sql: &Sql, time: &Time, batch: &Batch<'_>) -> Result<Outcomes, Undone> {
+async fn attempt(
+    link: &mut Link,
+    sql: &Sql,
+    time: &Time,
+    batch: &Batch<'_>,
+    turn: &mut Option<Turn<'_>>,
+) -> Result<Outcomes, Undone> {
     link.busy = true;
     let locked = lock(&link.client, sql, time, batch.keys()).await;
     let (rows, now) = match locked {
@@ -90,7 +99,7 @@ async fn attempt(link: &mut Link, sql: &Sql, time: &Time, batch: &Batch<'_>) -> 
         roll_back(link).await;
         return Err(Undone::Raced(now));
     }
-    replace(link, sql, &updates).await.map_err(Undone::Failed)?;
+    replace(link, sql, &updates, turn).await.map_err(Undone::Failed)?;
     Ok(outcomes)
 }
 
@@ -142,12 +151,19 @@ async fn add(link: &mut Link, sql: &Sql, rows: &Rows<'_>) -> Result<bool, Failur
 ///
 /// The client library does not show the tag of COMMIT, which says ROLLBACK after an error. But every reply before
 /// it is seen, so an error is never missed.
-async fn replace(link: &mut Link, sql: &Sql, rows: &Rows<'_>) -> Result<(), Failure> {
+async fn replace(
+    link: &mut Link,
+    sql: &Sql,
+    rows: &Rows<'_>,
+    turn: &mut Option<Turn<'_>>,
+) -> Result<(), Failure> {
     let parameters = parameters(rows);
     let replacing = async {
         if rows.is_empty() { Ok(0) } else { link.client.execute_typed(&sql.update, &parameters).await }
     };
-    let (replaced, committed) = tokio::join!(biased; replacing, link.client.batch_execute("COMMIT"));
+    let sent = async { drop(turn.take()) };
+    let (replaced, committed, ()) =
+        tokio::join!(biased; replacing, link.client.batch_execute("COMMIT"), sent);
     // COMMIT ended the transaction, whether it was good or not.
     link.busy = committed.is_err();
     let replaced = replaced.map_err(|error| after_commit(&error))?;

@@ -88,6 +88,7 @@ impl PostgresStore {
             observer,
             has_table: AtomicBool::new(false),
             looking: Mutex::new(()),
+            turn: Mutex::new(()),
             without: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();

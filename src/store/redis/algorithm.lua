@@ -14,11 +14,14 @@ local now
 
 -- The limit at hand.
 local algorithm, count_refused, count, capacity, period_ms
-local tick_ms, period_ticks, full
+local keeps_state -- false for a bucket of size 0
+local tick_ms, period_ticks, full -- of a bucket
 
 local function take_limit(algorithm_, count_refused_, count_, capacity_, period_ms_)
   algorithm, count_refused, count, capacity, period_ms = algorithm_, count_refused_ ~= 0, count_, capacity_, period_ms_
+  keeps_state = true
   if algorithm <= LEAKY_BUCKET then
+    keeps_state = capacity > 0
     tick_ms = period_ms < 86400000 and 1 or 1000
     period_ticks = period_ms / tick_ms
     full = capacity * period_ticks
@@ -67,7 +70,8 @@ end
 
 local function allows(held, hits)
   if hits < 0 then return true end
-  if algorithm <= LEAKY_BUCKET then return hits <= capacity and held >= hits * period_ticks end
+  -- A bucket never holds more than its capacity, so a larger cost never fits.
+  if algorithm <= LEAKY_BUCKET then return held >= hits * period_ticks end
   if algorithm == FIXED_WINDOW then return held + hits <= count end
   return held.used + hits <= count
 end
@@ -181,8 +185,4 @@ local function reset_ms(own, held)
   end
   if algorithm == FIXED_WINDOW then return until_ms(own + period_ms) end
   return until_ms(held.last > held.first and held[held.last - 1] + period_ms or own)
-end
-
-local function keeps_state()
-  return capacity > 0 or algorithm > LEAKY_BUCKET
 end

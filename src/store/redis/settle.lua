@@ -21,34 +21,41 @@ local VERDICT = '>BI6I6i6I6' -- allowed, available, remaining, retry_after_ms (-
 local BOOKED = '>i8I8' -- hits, and where: the end of their slot, the start of their window
 local PASSES, REFUSED, OTHER_VERSION, OTHER_TYPE = 0, 1, 2, 3
 
--- A state: format version, its own time, then the level, the water, the hits of the window, or the slots.
+-- A state: format version, when the key expires, the state's own time, then the level, the water, the hits of the
+-- window, or the slots.
 local VERSION = 1
-local PAIR, PAIR_LEN = '>Bi8i8', 17
-local WINDOW, WINDOW_LEN, SLOT, SLOT_LEN = '>Bi8', 9, 'i8i8', 16
+local PAIR, PAIR_LEN = '>BI6i8i8', 23
+local WINDOW, WINDOW_LEN, SLOT, SLOT_LEN = '>BI6i8', 15, 'i8i8', 16
 
-local SLACK_MS = 60000 -- how long a state is kept that equals no state
+-- A state is kept for this long after it equals no state, and for up to twice that: a new lifetime costs Redis as
+-- much again as the write itself, so it is set only when the old one no longer does.
+local SLACK_MS = 60000
 local CHUNK = 1000 -- keys in one command; Lua passes at most 8,000
 
-local pack, unpack_from = struct.pack, struct.unpack
+local pack, unpack_from, call = struct.pack, struct.unpack, redis.call
 
--- The keys, by number: their names, what is stored, and what is to be stored at the end. Water is water here.
-local names, raw, own_of, held_of, problem = {}, {}, {}, {}, {}
-local written, is_written, keep_ms, is_window = {}, {}, {}, {}
+-- The keys, by number: their names, what was stored and not decoded yet, their states (water is water here), when
+-- they expire, what is wrong with them; and those whose states are to be stored at the end, for how long.
+local names, raw, own_of, held_of, expires_ms, problem, written, keep_ms = {}, {}, {}, {}, {}, {}, {}, {}
 
 -- Reads the states of all keys, and finds those that are no state.
 local function read(total)
   for from = 1, total, CHUNK do
-    local to = math.min(from + CHUNK - 1, total)
-    local values = redis.call('MGET', unpack(names, from, to))
-    local absent = {}
+    local to = from + CHUNK > total and total or from + CHUNK - 1
+    local values = call('MGET', unpack(names, from, to))
+    local absent
     for index = 1, to - from + 1 do
-      raw[from + index - 1] = values[index]
-      if not values[index] then absent[#absent + 1] = names[from + index - 1] end
+      if not values[index] then
+        absent = absent or {}
+        absent[#absent + 1] = names[from + index - 1]
+      end
+      if from > 1 then raw[from + index - 1] = values[index] end
     end
+    if from == 1 then raw = values end
     -- For MGET a key of another type is absent.
-    if #absent > 0 and redis.call('EXISTS', unpack(absent)) > 0 then
+    if absent and call('EXISTS', unpack(absent)) > 0 then
       for id = from, to do
-        if not raw[id] and redis.call('EXISTS', names[id]) > 0 then problem[id] = OTHER_TYPE end
+        if not raw[id] and call('EXISTS', names[id]) > 0 then problem[id] = OTHER_TYPE end
       end
     end
   end
@@ -58,45 +65,47 @@ end
 local function decode(id)
   local bytes = raw[id]
   if not bytes then return problem[id] end
-  raw[id] = nil
-  local version, own, held
+  raw[id] = false
+  local version, expires, own, held = 0
+  local slots = (#bytes - WINDOW_LEN) / SLOT_LEN
   if algorithm <= FIXED_WINDOW then
-    if #bytes ~= PAIR_LEN or bytes:byte() ~= VERSION then
-      problem[id] = OTHER_VERSION
-      return OTHER_VERSION
-    end
-    version, own, held = unpack_from(PAIR, bytes)
-  else
-    local slots = (#bytes - WINDOW_LEN) / SLOT_LEN
-    if slots < 0 or slots % 1 ~= 0 or bytes:byte() ~= VERSION then
-      problem[id] = OTHER_VERSION
-      return OTHER_VERSION
-    end
-    version, own = unpack_from(WINDOW, bytes)
+    if #bytes == PAIR_LEN then version, expires, own, held = unpack_from(PAIR, bytes) end
+  elseif slots >= 0 and slots % 1 == 0 then
+    version, expires, own = unpack_from(WINDOW, bytes)
     held = { unpack_from('>' .. SLOT:rep(slots), bytes, WINDOW_LEN + 1) }
     local used = 0
     for slot = 2, 2 * slots, 2 do used = used + held[slot] end
     held.first, held.last, held.used = 1, 2 * slots, used < MAX_AMOUNT and used or MAX_AMOUNT
   end
-  own_of[id], held_of[id] = own, held
+  if version ~= VERSION then
+    problem[id] = OTHER_VERSION
+    return OTHER_VERSION
+  end
+  own_of[id], held_of[id], expires_ms[id] = own, held, expires
 end
 
 -- Has a state stored at the end.
 local function write(id, own, held, reset_after_ms)
   if algorithm == LEAKY_BUCKET then held = full - held end
-  own_of[id], held_of[id], keep_ms[id] = own, held, reset_after_ms
-  if not is_written[id] then
-    is_written[id] = true
-    is_window[id] = algorithm > FIXED_WINDOW
-    written[#written + 1] = id
-  end
+  if not keep_ms[id] then written[#written + 1] = id end
+  own_of[id], held_of[id], keep_ms[id] = own, held, reset_after_ms + SLACK_MS
 end
 
-local function encode(id)
-  local held = held_of[id]
-  if not is_window[id] then return pack(PAIR, VERSION, own_of[id], held) end
-  local slots = (held.last - held.first + 1) / 2
-  return pack(WINDOW .. SLOT:rep(slots), VERSION, own_of[id], unpack(held, held.first, held.last))
+-- Stores a state, if Redis lets it.
+local function store(id)
+  local own, held, expires = own_of[id], held_of[id], expires_ms[id]
+  local keeps = expires and expires >= now + keep_ms[id]
+  local lifetime_ms = keep_ms[id] + SLACK_MS
+  if not keeps then expires = now + lifetime_ms end
+  local bytes
+  if type(held) == 'number' then
+    bytes = pack(PAIR, VERSION, expires, own, held)
+  else
+    local slots = (held.last - held.first + 1) / 2
+    bytes = pack(WINDOW .. SLOT:rep(slots), VERSION, expires, own, unpack(held, held.first, held.last))
+  end
+  if keeps then return redis.pcall('SET', names[id], bytes, 'KEEPTTL') end
+  return redis.pcall('SET', names[id], bytes, 'PX', lifetime_ms)
 end
 
 -- What is answered, in pieces.
@@ -113,219 +122,223 @@ local function settle_alone(id, hits, refuses, wants_booked)
   local available = remaining(held)
   local fits = allows(held, hits)
   local left, booked, where = available, 0, 0
-  local books = hits ~= 0 and (fits or count_refused) and keeps_state()
+  local books = hits ~= 0 and (fits or count_refused) and keeps_state
   if books then
     held, where = book(own, held, hits)
     left, booked = remaining(held), hits
   end
   local retry_after_ms = fits and 0 or wait_ms(own, held, hits)
   local reset_after_ms = reset_ms(own, held)
-  if books or (moved and keeps_state()) then write(id, own, held, reset_after_ms) end
+  if books or (moved and keeps_state) then write(id, own, held, reset_after_ms) end
   say(pack('>BBI6I6i6I6', refuses and not fits and REFUSED or PASSES, fits and 1 or 0, available, left,
     retry_after_ms, reset_after_ms))
   if wants_booked then say(pack(BOOKED, booked, where)) end
 end
 
--- The charges of a settlement of several.
-local id_at, hits_at, shadow_at, group_at, algorithm_at, count_refused_at, count_at, capacity_at, period_at =
-  {}, {}, {}, {}, {}, {}, {}, {}, {}
+-- What only a work of several charges needs, made when the first one comes: making functions costs time.
+local function of_several()
+  -- The charges of the work at hand.
+  local id_at, hits_at, shadow_at, group_at, algorithm_at, count_refused_at, count_at, capacity_at, period_at =
+    {}, {}, {}, {}, {}, {}, {}, {}, {}
 
-local function take_limit_of(index)
-  take_limit(algorithm_at[index], count_refused_at[index], count_at[index], capacity_at[index], period_at[index])
-end
-
-local function copy(held)
-  if type(held) ~= 'table' then return held end
-  local copied = { first = held.first, last = held.last, used = held.used }
-  for index = held.first, held.last do copied[index] = held[index] end
-  return copied
-end
-
--- The first pass: what is allowed, and the fate of the groups and of the request.
-local function try_charges(charges, own, held, repeats, refused, global_shadow, quota_passes)
-  local allowed, available, group_refused, groups = {}, {}, {}, 0
-  local quotas, refused_quotas, over = 0, 0, false
-  local tried = held
-  if repeats then
-    tried = {}
-    for id, state in pairs(held) do tried[id] = copy(state) end
+  local function take_limit_of(index)
+    take_limit(algorithm_at[index], count_refused_at[index], count_at[index], capacity_at[index], period_at[index])
   end
-  for index = 1, charges do
-    take_limit_of(index)
-    local id, hits = id_at[index], hits_at[index]
-    local fits = allows(tried[id], hits)
-    allowed[index], available[index] = fits, remaining(tried[id])
-    if repeats and (fits or count_refused) and hits ~= 0 and keeps_state() then
-      tried[id] = book(own[id], tried[id], hits)
-    end
-    if group_at[index] ~= 0 then
-      groups = groups + 1
-      group_refused[groups] = false
-    end
-    if not fits and shadow_at[index] == 0 then group_refused[groups] = true end
-  end
-  groups = 0
-  for index = 1, charges do
-    local kind = group_at[index]
-    if kind ~= 0 then
-      groups = groups + 1
-      if kind == 2 then
-        quotas = quotas + 1
-        if group_refused[groups] then refused_quotas = refused_quotas + 1 end
-      elseif group_refused[groups] then
-        over = true
-      end
-    end
-  end
-  over = over or (quotas > 0 and refused_quotas == quotas and not quota_passes)
-  return allowed, available, group_refused, refused or (over and not global_shadow)
-end
 
--- Reads the charges of a work into the tables above and brings their states to `now`; a problem and the number
--- of the key that has it, or nil and the states, which were moved, and whether a key comes twice.
-local function present(work, charges, base, ids, format, length, where_at)
-  local own, held, moved, repeats = {}, {}, {}, false
-  local at = HEAD_LEN + 1
-  for index = 1, charges do
-    local slot, hits
-    algorithm_at[index], count_refused_at[index], shadow_at[index], group_at[index], slot, count_at[index],
-      capacity_at[index], period_at[index], hits, where_at[index] = unpack_from(format, work, at)
-    at = at + length
-    local id = ids[base + slot + 1]
-    id_at[index], hits_at[index] = id, hits
-    if own[id] then
-      repeats = true
-    else
+  local function copy(held)
+    if type(held) ~= 'table' then return held end
+    local copied = { first = held.first, last = held.last, used = held.used }
+    for index = held.first, held.last do copied[index] = held[index] end
+    return copied
+  end
+
+  -- The first pass: what is allowed, and the fate of the groups and of the request.
+  local function try_charges(charges, own, held, repeats, refused, global_shadow, quota_passes)
+    local allowed, available, group_refused, groups = {}, {}, {}, 0
+    local quotas, refused_quotas, over = 0, 0, false
+    local tried = held
+    if repeats then
+      tried = {}
+      for id, state in pairs(held) do tried[id] = copy(state) end
+    end
+    for index = 1, charges do
       take_limit_of(index)
-      local trouble = decode(id)
-      if trouble then return trouble, slot end
-      own[id], held[id], moved[id] = state_at(own_of[id], held_of[id])
-      moved[id] = moved[id] and keeps_state()
-    end
-  end
-  return nil, own, held, moved, repeats
-end
-
--- A settlement of any charges. The second pass books what is owed, from the stored states.
-local function settle(work, charges, base, ids, refused, global_shadow, quota_passes, wants_booked)
-  local trouble, own, held, owes, repeats = present(work, charges, base, ids, CHARGE, CHARGE_LEN, {})
-  if trouble then return say(pack('>BH', trouble, own)) end
-  local allowed, available, group_refused, refuses =
-    try_charges(charges, own, held, repeats, refused, global_shadow, quota_passes)
-  say(pack(ANSWER, refuses and REFUSED or PASSES))
-  local unpaid, group = {}, 0
-  for index = 1, charges do
-    take_limit_of(index)
-    local id, hits, fits = id_at[index], hits_at[index], allowed[index]
-    if group_at[index] ~= 0 then group = group + 1 end
-    local passes = not refuses and (not group_refused[group] or global_shadow)
-    local owed = hits < 0 or count_refused or (fits and passes)
-    local booked, where = 0, 0
-    if not owed then
-      unpaid[id] = (unpaid[id] or 0) + hits
-    elseif hits ~= 0 and keeps_state() then
-      held[id], where = book(own[id], held[id], hits)
-      booked, owes[id] = hits, true
-    end
-    -- A retry asks again for what this request did not get to pay before.
-    local before = (unpaid[id] or 0) - (owed and 0 or hits)
-    local retry_after_ms = fits and 0 or wait_ms(own[id], held[id], hits + before)
-    local reset_after_ms = reset_ms(own[id], held[id])
-    if owes[id] then write(id, own[id], held[id], reset_after_ms) end
-    say(pack(VERDICT, fits and 1 or 0, available[index], remaining(held[id]), retry_after_ms, reset_after_ms))
-    if wants_booked then say(pack(BOOKED, booked, where)) end
-  end
-end
-
--- Takes hits out of the slot that ends at `where`.
-local function give_back_at(held, hits, where)
-  for slot = held.first, held.last, 2 do
-    if held[slot] == where then
-      local given = math.min(held[slot + 1], hits)
-      held[slot + 1], held.used = held[slot + 1] - given, held.used - given
-      if held[slot + 1] == 0 then
-        table.remove(held, slot + 1)
-        table.remove(held, slot)
-        held.last = held.last - 2
+      local id, hits = id_at[index], hits_at[index]
+      local fits = allows(tried[id], hits)
+      allowed[index], available[index] = fits, remaining(tried[id])
+      if repeats and (fits or count_refused) and hits ~= 0 and keeps_state then
+        tried[id] = book(own[id], tried[id], hits)
       end
-      return
-    end
-  end
-end
-
--- Gives back exactly the hits that a settlement booked. What has left the window since stays gone.
-local function undo(work, charges, base, ids)
-  local where_at = {}
-  local trouble, own, held = present(work, charges, base, ids, UNDO, UNDO_LEN, where_at)
-  if trouble then return say(pack('>BH', trouble, own)) end
-  say(pack(ANSWER, PASSES))
-  for index = 1, charges do
-    take_limit_of(index)
-    local id, hits, where = id_at[index], hits_at[index], where_at[index]
-    -- No state equals an unused one.
-    if own_of[id] and keeps_state() then
-      if algorithm <= LEAKY_BUCKET or (algorithm == FIXED_WINDOW and own[id] == where) then
-        held[id] = give_back(held[id], hits)
-      elseif algorithm > FIXED_WINDOW then
-        give_back_at(held[id], hits, where)
+      if group_at[index] ~= 0 then
+        groups = groups + 1
+        group_refused[groups] = false
       end
-      write(id, own[id], held[id], reset_ms(own[id], held[id]))
+      if not fits and shadow_at[index] == 0 then group_refused[groups] = true end
     end
+    groups = 0
+    for index = 1, charges do
+      local kind = group_at[index]
+      if kind ~= 0 then
+        groups = groups + 1
+        if kind == 2 then
+          quotas = quotas + 1
+          if group_refused[groups] then refused_quotas = refused_quotas + 1 end
+        elseif group_refused[groups] then
+          over = true
+        end
+      end
+    end
+    over = over or (quotas > 0 and refused_quotas == quotas and not quota_passes)
+    return allowed, available, group_refused, refused or (over and not global_shadow)
   end
-end
 
-local function run()
-  if ARGV[1] == '' then
-    local time = redis.call('TIME')
-    now = time[1] * 1000 + math.floor(time[2] / 1000)
-  else
-    now = tonumber(ARGV[1])
-  end
-  local ids, known, total = {}, {}, 0
-  for index, key in ipairs(KEYS) do
-    local id = known[key]
-    if not id then
-      total = total + 1
-      id, known[key], names[total] = total, total, key
-    end
-    ids[index] = id
-  end
-  read(total)
-  local base = 0
-  for index = 2, #ARGV do
-    local work = ARGV[index]
-    local kind, global_shadow, quota_passes, refused, wants_booked, keys, charges = unpack_from(HEAD, work)
-    global_shadow, quota_passes, refused, wants_booked =
-      global_shadow ~= 0, quota_passes ~= 0, refused ~= 0, wants_booked ~= 0
-    if kind == 1 then
-      undo(work, charges, base, ids)
-    elseif charges == 1 and not refused then
-      local algorithm_, count_refused_, shadow, group, slot, count_, capacity_, period_ms_, hits =
-        unpack_from(ALONE, work, HEAD_LEN + 1)
-      take_limit(algorithm_, count_refused_, count_, capacity_, period_ms_)
-      local id = ids[base + 1]
-      local trouble = decode(id)
-      if trouble then
-        say(pack('>BH', trouble, slot))
+  -- Reads the charges of a work into the tables above and brings their states to `now`; a problem and the number
+  -- of the key that has it, or nil and the states, which were moved, and whether a key comes twice.
+  local function present(work, charges, base, ids, format, length, where_at)
+    local own, held, moved, repeats = {}, {}, {}, false
+    local at = HEAD_LEN + 1
+    for index = 1, charges do
+      local slot, hits
+      algorithm_at[index], count_refused_at[index], shadow_at[index], group_at[index], slot, count_at[index],
+        capacity_at[index], period_at[index], hits, where_at[index] = unpack_from(format, work, at)
+      at = at + length
+      local id = ids[base + slot + 1]
+      id_at[index], hits_at[index] = id, hits
+      if own[id] then
+        repeats = true
       else
-        local refuses = shadow == 0 and not global_shadow and not (group == 2 and quota_passes)
-        settle_alone(id, hits, refuses, wants_booked)
+        take_limit_of(index)
+        local trouble = decode(id)
+        if trouble then return trouble, slot end
+        own[id], held[id], moved[id] = state_at(own_of[id], held_of[id])
+        moved[id] = moved[id] and keeps_state
       end
-    else
-      settle(work, charges, base, ids, refused, global_shadow, quota_passes, wants_booked)
     end
-    base = base + keys
+    return nil, own, held, moved, repeats
   end
-  for index = 1, #written do
-    local id = written[index]
-    local stored = redis.pcall('SET', names[id], encode(id), 'PX', keep_ms[id] + SLACK_MS)
-    if stored.err then
-      -- What refuses to write refuses the first write of a script.
-      if index == 1 then return stored end
-      return redis.error_reply('PARTLY ' .. stored.err)
+
+  -- A settlement of any charges. The second pass books what is owed, from the stored states.
+  local function settle(work, charges, base, ids, refused, global_shadow, quota_passes, wants_booked)
+    local trouble, own, held, owes, repeats = present(work, charges, base, ids, CHARGE, CHARGE_LEN, {})
+    if trouble then return say(pack('>BH', trouble, own)) end
+    local allowed, available, group_refused, refuses =
+      try_charges(charges, own, held, repeats, refused, global_shadow, quota_passes)
+    say(pack(ANSWER, refuses and REFUSED or PASSES))
+    local unpaid, group = {}, 0
+    for index = 1, charges do
+      take_limit_of(index)
+      local id, hits, fits = id_at[index], hits_at[index], allowed[index]
+      if group_at[index] ~= 0 then group = group + 1 end
+      local passes = not refuses and (not group_refused[group] or global_shadow)
+      local owed = hits < 0 or count_refused or (fits and passes)
+      local booked, where = 0, 0
+      if not owed then
+        unpaid[id] = (unpaid[id] or 0) + hits
+      elseif hits ~= 0 and keeps_state then
+        held[id], where = book(own[id], held[id], hits)
+        booked, owes[id] = hits, true
+      end
+      -- A retry asks again for what this request did not get to pay before.
+      local before = (unpaid[id] or 0) - (owed and 0 or hits)
+      local retry_after_ms = fits and 0 or wait_ms(own[id], held[id], hits + before)
+      local reset_after_ms = reset_ms(own[id], held[id])
+      if owes[id] then write(id, own[id], held[id], reset_after_ms) end
+      say(pack(VERDICT, fits and 1 or 0, available[index], remaining(held[id]), retry_after_ms, reset_after_ms))
+      if wants_booked then say(pack(BOOKED, booked, where)) end
     end
   end
-  return table.concat(answer)
+
+  -- Takes hits out of the slot that ends at `where`.
+  local function give_back_at(held, hits, where)
+    for slot = held.first, held.last, 2 do
+      if held[slot] == where then
+        local given = math.min(held[slot + 1], hits)
+        held[slot + 1], held.used = held[slot + 1] - given, held.used - given
+        if held[slot + 1] == 0 then
+          table.remove(held, slot + 1)
+          table.remove(held, slot)
+          held.last = held.last - 2
+        end
+        return
+      end
+    end
+  end
+
+  -- Gives back exactly the hits that a settlement booked. What has left the window since stays gone.
+  local function undo(work, charges, base, ids)
+    local where_at = {}
+    local trouble, own, held = present(work, charges, base, ids, UNDO, UNDO_LEN, where_at)
+    if trouble then return say(pack('>BH', trouble, own)) end
+    say(pack(ANSWER, PASSES))
+    for index = 1, charges do
+      take_limit_of(index)
+      local id, hits, where = id_at[index], hits_at[index], where_at[index]
+      -- No state equals an unused one.
+      if own_of[id] and keeps_state then
+        if algorithm <= LEAKY_BUCKET or (algorithm == FIXED_WINDOW and own[id] == where) then
+          held[id] = give_back(held[id], hits)
+        elseif algorithm > FIXED_WINDOW then
+          give_back_at(held[id], hits, where)
+        end
+        write(id, own[id], held[id], reset_ms(own[id], held[id]))
+      end
+    end
+  end
+
+  return settle, undo
 end
 
-return run()
+if ARGV[1] == '' then
+  local time = call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+else
+  now = tonumber(ARGV[1])
+end
+local ids, known, total = {}, {}, 0
+for index, key in ipairs(KEYS) do
+  local id = known[key]
+  if not id then
+    total = total + 1
+    id, known[key], names[total] = total, total, key
+  end
+  ids[index] = id
+end
+read(total)
+local settle, undo
+local base = 0
+for index = 2, #ARGV do
+  local work = ARGV[index]
+  local kind, global_shadow, quota_passes, refused, wants_booked, keys, charges = unpack_from(HEAD, work)
+  global_shadow, quota_passes, refused, wants_booked =
+    global_shadow ~= 0, quota_passes ~= 0, refused ~= 0, wants_booked ~= 0
+  if kind == 0 and charges == 1 and not refused then
+    local algorithm_, count_refused_, shadow, group, slot, count_, capacity_, period_ms_, hits =
+      unpack_from(ALONE, work, HEAD_LEN + 1)
+    take_limit(algorithm_, count_refused_, count_, capacity_, period_ms_)
+    local id = ids[base + 1]
+    local trouble = decode(id)
+    if trouble then
+      say(pack('>BH', trouble, slot))
+    else
+      local refuses = shadow == 0 and not global_shadow and not (group == 2 and quota_passes)
+      settle_alone(id, hits, refuses, wants_booked)
+    end
+  else
+    if not settle then settle, undo = of_several() end
+    if kind == 0 then
+      settle(work, charges, base, ids, refused, global_shadow, quota_passes, wants_booked)
+    else
+      undo(work, charges, base, ids)
+    end
+  end
+  base = base + keys
+end
+for index = 1, #written do
+  local stored = store(written[index])
+  if stored.err then
+    -- What refuses to write refuses the first write of a script.
+    if index == 1 then return stored end
+    return redis.error_reply('PARTLY ' .. stored.err)
+  end
+end
+return table.concat(answer)

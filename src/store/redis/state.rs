@@ -1,16 +1,18 @@
-//! A stored state, read back: a format version, then numbers, as `settle.lua` says.
+//! A stored state, read back: a format version, when its key expires, then the numbers, as `settle.lua` says.
 
 use crate::algorithm::{FixedWindow, LeakyBucket, SlidingWindow, Slot, State, TokenBucket};
 use crate::limit::Algorithm;
 
 const VERSION: u8 = 1;
+/// Bytes of the time at which the key expires.
+const EXPIRES: usize = 6;
 
 /// The state of that algorithm in `bytes`; `None` if it is none of this version.
 pub(super) fn decode(algorithm: Algorithm, bytes: &[u8]) -> Option<State> {
     let (VERSION, numbers) = bytes.split_first().map(|(version, numbers)| (*version, numbers))? else {
         return None;
     };
-    let (numbers, rest) = numbers.as_chunks::<8>();
+    let (numbers, rest) = numbers.split_at_checked(EXPIRES)?.1.as_chunks::<8>();
     let mut numbers = numbers.iter().map(|number| i64::from_be_bytes(*number));
     let (own, rest_is_empty) = (u64::try_from(numbers.next()?).ok()?, rest.is_empty());
     let state = match algorithm {

@@ -110,6 +110,10 @@ impl Url {
                 Target::Standalone(Endpoint::Tcp(addresses.remove(0)))
             }
             Shape::Sentinel => {
+                if path.contains('@') {
+                    // More likely the rest of a password with a `/` than a name.
+                    return Err(wrong("there is an `@` behind the first `/`").hint(ENCODING));
+                }
                 let path = path.strip_prefix('/').unwrap_or(path);
                 let (master, number) = path.split_at(path.find('/').unwrap_or(path.len()));
                 if master.is_empty() {
@@ -295,6 +299,8 @@ mod tests {
             ("rediss://secret.", "ends with a dot"),
             ("unix://secret/x", "the path of the socket"),
             ("redis+sentinel://a,b", "the name of the master is missing"),
+            ("redis+sentinel://me:12/secret@a", "there is an `@` behind"),
+            ("redis+cluster://me:secret", "a port is no whole number"),
             ("redis+cluster://a/1", "no database but 0"),
         ] {
             let message = Url::parse(text).expect_err(text).to_string();

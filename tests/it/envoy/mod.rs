@@ -12,6 +12,7 @@ mod limits;
 mod matching;
 mod python_apps;
 mod sample;
+mod store;
 
 use crate::support::{Envoy, Fluxlimit, RuleDirectory, Site};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The built server as a child process, with its rules in a directory of its own.
 
-use super::{Answer, Client, Process, Signal};
+use super::{Answer, Client, Process, Signal, eventually};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -33,6 +33,18 @@ impl Setup {
     /// With a variable of others in its environment, such as `PGHOST`.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a wall clock that is so many seconds off, through the library that fakes it.
+    pub(crate) fn clock_off_by(mut self, seconds: i64, libfaketime: &Path) -> Self {
+        let variables = [
+            ("LD_PRELOAD", libfaketime.display().to_string()),
+            ("FAKETIME", format!("{seconds:+}s")),
+            // Timers stay true.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        self.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
         self
     }
 
@@ -84,6 +96,14 @@ impl Fluxlimit {
     pub(crate) async fn run(arguments: &[&str], environment: &[(String, String)]) -> (ExitStatus, String) {
         let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
         Process::start("fluxlimit", program, arguments, environment).finished().await
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&self) {
+        eventually("a server that is ready", async || {
+            (self.page("/ready").await.status == 200).then_some(())
+        })
+        .await;
     }
 
     /// A page of the HTTP front, on a connection of its own.
