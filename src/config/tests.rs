@@ -66,6 +66,7 @@ fn every_setting_can_be_given_in_the_environment() {
             ("FLUXLIMIT_GLOBAL_SHADOW_MODE", "true"),
             ("FLUXLIMIT_NEAR_LIMIT_RATIO", "0.5"),
             ("FLUXLIMIT_DEFAULTS__ALGORITHM", "sliding_window"),
+            ("FLUXLIMIT_HASH_TAG", "tenant"),
             ("HOME", "/root"),
         ],
     )
@@ -75,6 +76,8 @@ fn every_setting_can_be_given_in_the_environment() {
     assert_eq!(config.limiter.answer.headers, HeaderStyle::Both);
     assert!(config.limiter.modes.global_shadow);
     assert!((config.limiter.near_limit_ratio - 0.5).abs() < f32::EPSILON);
+    let tag = crate::rules::HashTag::Entry("tenant".into());
+    assert_eq!(config.reload.options.hash_tag, Some(tag));
     assert_eq!(config.reload.options.defaults.algorithm, Some(crate::limit::Algorithm::SlidingWindow));
 }
 

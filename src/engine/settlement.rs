@@ -35,6 +35,9 @@ pub struct Group {
     pub charges: usize,
     /// Whether it joins the quota instead of refusing alone.
     pub quota: bool,
+    /// What its keys are kept together by in a store that spreads keys over several machines; `None` for
+    /// their own identity. Charges on the same key are in groups of the same tag.
+    pub tag: Option<u64>,
 }
 
 /// The charges of one request, grouped by descriptor, and who can refuse it: applied by a store as one

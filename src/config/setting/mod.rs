@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
+use crate::rules::load::hash_tag;
 use crate::telemetry::{Filter, Format};
 use crate::yaml::{Message, Value, quoted};
 
@@ -43,6 +44,7 @@ const SERVER: &[Setting] = &[
     setting("defaults.burst", |value, to| {
         put(&mut to.reload.options.defaults.burst, value.u64_in(1..=u64::from(u32::MAX)).map(Some));
     }),
+    setting("hash_tag", |value, to| put(&mut to.reload.options.hash_tag, hash_tag(value).map(Some))),
     setting("reload.debounce_ms", |value, to| {
         put(&mut to.reload.debounce_ms, value.u64_in(1..=MAX_WAIT_MS));
     }),
