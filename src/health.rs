@@ -1,5 +1,7 @@
 //! Whether this server should get traffic: one state, shown by `/ready`, `/healthcheck` and gRPC health.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -12,6 +14,8 @@ pub struct Health {
     readiness: watch::Sender<Readiness>,
     /// What was wrong with the rules when they were read last; empty if they are in force.
     rules_errors: Mutex<Vec<String>>,
+    /// Whether the store is not asked because it has been failing.
+    store_failing: AtomicBool,
 }
 
 /// What has to be true before this server gets traffic.
@@ -61,7 +65,11 @@ impl Health {
     /// A state in which nothing is ready.
     #[must_use]
     pub fn new() -> Self {
-        Self { readiness: watch::Sender::new(Readiness::default()), rules_errors: Mutex::default() }
+        Self {
+            readiness: watch::Sender::new(Readiness::default()),
+            rules_errors: Mutex::default(),
+            store_failing: AtomicBool::new(false),
+        }
     }
 
     /// Says whether rules are loaded.
@@ -88,6 +96,17 @@ impl Health {
     /// Says whether the store answers. Setting it back to false is for `ready_follows_store` only.
     pub fn set_store_answered(&self, store_answered: bool) {
         self.change(|readiness| readiness.store_answered = store_answered);
+    }
+
+    /// Says whether the store is not asked because it has been failing.
+    pub fn set_store_failing(&self, store_failing: bool) {
+        self.store_failing.store(store_failing, Ordering::Relaxed);
+    }
+
+    /// Whether the store is not asked because it has been failing.
+    #[must_use]
+    pub fn is_store_failing(&self) -> bool {
+        self.store_failing.load(Ordering::Relaxed)
     }
 
     /// The server is about to stop; there is no way back.

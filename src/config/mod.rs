@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::connections::Bounds;
+use crate::limiter::breaker;
 use crate::store::memory;
 use crate::yaml::Problem;
 use crate::{grpc, http, limiter, reload, telemetry};
@@ -27,6 +28,10 @@ const DEFAULT_DRAIN_DELAY_MS: u64 = 5000;
 
 /// The reference's `NEAR_LIMIT_RATIO`.
 const DEFAULT_NEAR_LIMIT_RATIO: f32 = 0.8;
+
+/// How many requests may wait to be sent to a shared store. At 100,000 a second, the last of them goes out
+/// when Envoy has given up on it.
+const DEFAULT_MAX_WAITING: usize = 10_000;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +50,14 @@ pub struct Config {
     pub store: StoreKind,
     /// Settings of the memory store.
     pub memory: memory::Settings,
+    /// How long a shared store may take for what it is sent, in milliseconds.
+    pub store_timeout_ms: u64,
+    /// How many requests may wait to be sent to a shared store.
+    pub max_waiting: usize,
+    /// When a shared store that fails is not asked any more.
+    pub breaker: breaker::Settings,
+    /// Whether an outage of a shared store makes the server not ready.
+    pub ready_follows_store: bool,
     /// How requests are answered.
     pub limiter: limiter::Settings,
     /// Milliseconds between saying `NOT_SERVING` and closing connections.
@@ -104,6 +117,10 @@ impl Default for Config {
             http_bounds: http::DEFAULT_BOUNDS,
             store: StoreKind::Memory,
             memory: memory::Settings::default(),
+            store_timeout_ms: limiter::DEFAULT_STORE_TIMEOUT_MS,
+            max_waiting: DEFAULT_MAX_WAITING,
+            breaker: breaker::Settings::default(),
+            ready_follows_store: false,
             limiter: limiter::Settings {
                 near_limit_ratio: DEFAULT_NEAR_LIMIT_RATIO,
                 ..limiter::Settings::default()

@@ -67,6 +67,11 @@ fn every_setting_can_be_given_in_the_environment() {
             ("FLUXLIMIT_NEAR_LIMIT_RATIO", "0.5"),
             ("FLUXLIMIT_DEFAULTS__ALGORITHM", "sliding_window"),
             ("FLUXLIMIT_HASH_TAG", "tenant"),
+            ("FLUXLIMIT_STORE_TIMEOUT_MS", "30"),
+            ("FLUXLIMIT_ON_STORE_FAILURE", "deny"),
+            ("FLUXLIMIT_READY_FOLLOWS_STORE", "true"),
+            ("FLUXLIMIT_LIMITS__WAITING", "7"),
+            ("FLUXLIMIT_BREAKER__FAILURES", "3"),
             ("HOME", "/root"),
         ],
     )
@@ -79,6 +84,10 @@ fn every_setting_can_be_given_in_the_environment() {
     let tag = crate::rules::HashTag::Entry("tenant".into());
     assert_eq!(config.reload.options.hash_tag, Some(tag));
     assert_eq!(config.reload.options.defaults.algorithm, Some(crate::limit::Algorithm::SlidingWindow));
+    assert_eq!((config.store_timeout_ms, config.limiter.store_timeout_ms), (30, 30));
+    assert_eq!(config.limiter.on_store_failure, crate::rules::OnStoreFailure::Deny);
+    assert!(config.ready_follows_store);
+    assert_eq!((config.max_waiting, config.breaker.failures), (7, 3));
 }
 
 #[test]

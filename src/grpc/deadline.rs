@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 
+use crate::time::Stopwatch;
+
 /// Longest time that a call may take, in milliseconds. The limiter answers within the store's timeout;
 /// this bound is for a caller that opens a stream and never sends its message.
 const MAX_WAIT_MS: u64 = 10_000;
@@ -38,14 +40,21 @@ fn parse(value: &[u8]) -> Option<Duration> {
     }
 }
 
-/// The output of `future`, or `None` once `limit` has passed.
+/// The output of `future` and what is left of `limit`, or `None` once that has passed.
 ///
-/// The timer is made only for a future that has to wait: one that answers at once, as the memory
-/// store's does, costs no reading of the clock.
-pub(super) async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F::Output> {
+/// The timer is made only for a future that has to wait: one that is ready, as a message that came with its
+/// head is, costs no reading of the clock.
+pub(super) async fn within<F: Future>(
+    limit: Duration,
+    mut future: Pin<&mut F>,
+) -> Option<(F::Output, Duration)> {
     match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => Box::pin(tokio::time::timeout(limit, future)).await.ok(),
+        Poll::Ready(output) => Some((output, limit)),
+        Poll::Pending => {
+            let waiting = Stopwatch::start();
+            let output = Box::pin(tokio::time::timeout(limit, future)).await.ok()?;
+            Some((output, limit.saturating_sub(waiting.elapsed())))
+        }
     }
 }
 
@@ -84,7 +93,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_ready_needs_no_time_and_what_is_not_ends() {
-        assert_eq!(within(Duration::ZERO, std::pin::pin!(async { 7 })).await, Some(7));
+        let ready = std::pin::pin!(async { 7 });
+        assert_eq!(within(Duration::ZERO, ready).await, Some((7, Duration::ZERO)));
         assert_eq!(
             within(Duration::from_millis(20), std::pin::pin!(std::future::pending::<()>())).await,
             None

@@ -28,6 +28,9 @@ use crate::request::RequestError;
 /// The path of the one call that is asked for each request.
 pub(super) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
+/// What a caller is told whose time is up.
+const LATE: &str = "deadline exceeded";
+
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -78,7 +81,10 @@ impl Calls {
                 Err(panic) => Either::Right(Box::pin(async move { resume_unwind(panic) })),
             };
         }
-        Either::Right(boxed(limit, async move { self.answer_later(received, body).await }))
+        Either::Right(Box::pin(async move {
+            let answered = self.answer_later(received, body, limit).await;
+            Ok(answered.unwrap_or_else(Status::into_http))
+        }))
     }
 
     fn answer_now(&self, message: Result<Bytes, FrameError>) -> Result<Response<Reply>, Status> {
@@ -86,12 +92,23 @@ impl Calls {
         reply(self.service.limiter.check_at_once(&request))
     }
 
-    async fn answer_later<B>(&self, received: Received, body: B) -> Result<Response<Reply>, Status>
+    /// Reads the message within `limit`, and has the decision made in what is left of it.
+    async fn answer_later<B>(
+        &self,
+        received: Received,
+        body: B,
+        limit: Duration,
+    ) -> Result<Response<Reply>, Status>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let request = self.request(frame::read(received, body, &self.unfinished).await)?;
-        reply(self.service.limiter.check(&request).await)
+        let reading = pin!(frame::read(received, body, &self.unfinished));
+        let Some((message, time_left)) = deadline::within(limit, reading).await else {
+            self.service.limiter.count_unreadable(&"its message did not arrive in time");
+            return Err(Status::deadline_exceeded(LATE));
+        };
+        let request = self.request(message)?;
+        reply(self.service.limiter.check(&request, time_left).await)
     }
 
     /// The request that a message asks; one that cannot be read is counted.
@@ -118,15 +135,10 @@ fn boxed(
     call: impl Future<Output = Result<Response<Reply>, Status>> + Send + 'static,
 ) -> Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>> {
     Box::pin(async move {
-        let call = pin!(call);
-        Ok(in_time(deadline::within(limit, call).await))
+        let answered = deadline::within(limit, pin!(call)).await;
+        let answer = answered.map_or_else(|| Err(Status::deadline_exceeded(LATE)), |(answer, _)| answer);
+        Ok(answer.unwrap_or_else(Status::into_http))
     })
-}
-
-/// The answer of a call that ended, or of one whose time is up.
-fn in_time(answer: Option<Result<Response<Reply>, Status>>) -> Response<Reply> {
-    let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("deadline exceeded")));
-    answer.unwrap_or_else(Status::into_http)
 }
 
 /// What a client is told that does not speak gRPC; `None` if it does.

@@ -17,6 +17,9 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How long a client may take to send the body, in milliseconds.
 const BODY_MS: u64 = 10_000;
 
+/// How long an answer may take, in milliseconds. Nobody has given a time, so the store's own counts.
+const ANSWER_MS: u64 = 10_000;
+
 /// Most characters of a reason; it may quote the request, which can be long.
 const MAX_REASON_CHARS: usize = 300;
 
@@ -37,7 +40,7 @@ pub(super) async fn ask(State(sources): State<Sources>, request: Request<Body>) 
             return refuse(StatusCode::BAD_REQUEST, &error.to_string());
         }
     };
-    match sources.limiter.check(&request).await {
+    match sources.limiter.check(&request, Duration::from_millis(ANSWER_MS)).await {
         Ok(decision) => {
             let status = match decision.code {
                 Code::Ok => StatusCode::OK,

@@ -19,13 +19,17 @@ pub(super) async fn live() -> Response {
     text(StatusCode::OK, "OK\n")
 }
 
-/// `/ready`: whether this server should get traffic, and if not, why. What is wrong with the rules that were
-/// read last follows either way: the server goes on with the last good ones.
+/// `/ready`: whether this server should get traffic, and if not, why. A store that fails and what is
+/// wrong with the rules that were read last follow either way: the server goes on with the policies and with
+/// the last good rules.
 pub(super) async fn ready(State(sources): State<Sources>) -> Response {
     let (status, mut page) = match sources.health.readiness().check() {
         Ok(()) => (StatusCode::OK, "OK\n".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     };
+    if sources.health.is_store_failing() {
+        page.push_str("the store does not answer; `on_store_failure` decides\n");
+    }
     for error in sources.health.rules_errors() {
         page.push_str(&error);
         page.push('\n');

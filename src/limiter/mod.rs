@@ -1,15 +1,29 @@
-//! Rules, store and metrics together: a request in, a decision out.
+//! Rules, store and metrics together: a request in, a decision out, in time and whatever the store does.
+
+pub mod breaker;
+mod policy;
+mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
 use crate::engine::{AnswerSettings, Decision, Outcome, Question, answer};
 use crate::metrics::{Metrics, Tally};
 use crate::request::{Request, RequestError};
-use crate::rules::{Modes, RuleSet};
+use crate::rules::{Modes, OnStoreFailure, RuleSet};
 use crate::store::{Settling, Store, StoreError};
 use crate::time::Stopwatch;
+pub use watch::StoreWatch;
+
+/// How long a request waits for its store unless settings say otherwise, in milliseconds: ten times what a
+/// busy store in the same network takes.
+pub const DEFAULT_STORE_TIMEOUT_MS: u64 = 100;
+
+/// What an answer needs on its way to a caller whose own timer runs: a tenth of the time that it gave, but at
+/// least the first and at most the second, in milliseconds. A policy's answer that comes after it is none.
+const MARGIN_MS: (u64, u64) = (1, 5);
 
 /// Answers requests by the rules in force.
 #[derive(Debug)]
@@ -18,10 +32,12 @@ pub struct Limiter {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     settings: Settings,
+    /// Says whether the store is worth asking; `None` for one that is always asked.
+    watch: Option<Arc<StoreWatch>>,
 }
 
 /// How the limiter answers.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What an answer carries beside its statuses.
     pub answer: AnswerSettings,
@@ -29,6 +45,22 @@ pub struct Settings {
     pub modes: Modes,
     /// From which share of a limit on a hit counts as near it, in metrics.
     pub near_limit_ratio: f32,
+    /// How long a request waits for the store, in milliseconds.
+    pub store_timeout_ms: u64,
+    /// What a request is answered without the store, where its rule files do not say it.
+    pub on_store_failure: OnStoreFailure,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            answer: AnswerSettings::default(),
+            modes: Modes::default(),
+            near_limit_ratio: 0.0,
+            store_timeout_ms: DEFAULT_STORE_TIMEOUT_MS,
+            on_store_failure: OnStoreFailure::default(),
+        }
+    }
 }
 
 /// The rules in force and where their limits are counted.
@@ -56,7 +88,13 @@ impl Limiter {
     /// A limiter without rules: it answers [`CheckError::NoRules`] until [`Self::put_rules`].
     #[must_use]
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, settings: Settings) -> Self {
-        Self { active: ArcSwapOption::empty(), store, metrics, settings }
+        Self { active: ArcSwapOption::empty(), store, metrics, settings, watch: None }
+    }
+
+    /// The same with a watch on its store, which is not asked while `watch` says so.
+    #[must_use]
+    pub fn with_watch(self, watch: Arc<StoreWatch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// Puts `rules` in force. Requests that are being answered finish under the rules they began with.
@@ -71,19 +109,21 @@ impl Limiter {
         self.active.load().as_ref().map(|active| active.rules.clone())
     }
 
-    /// Decides on one request.
+    /// Decides on one request, in the time that its caller has left or that the store may take, whichever is
+    /// less. A store that does not answer until then goes on alone: the caller gets what `on_store_failure`
+    /// says. A little of `time_left` is kept for the way back.
     ///
     /// Dropping the future leaves the request charged whole or not at all.
     ///
     /// # Errors
     /// See [`CheckError`].
-    pub async fn check(&self, request: &Request) -> Result<Decision, CheckError> {
+    pub async fn check(&self, request: &Request, time_left: Duration) -> Result<Decision, CheckError> {
         // What a decision needs on its way is a few kilobytes. On the stack they cost nothing; in this
         // future they would be in the future of every call, which is moved several times.
         if self.store.answers_at_once() {
             return self.check_at_once(request);
         }
-        Box::pin(self.check_waiting(request)).await
+        Box::pin(self.check_waiting(request, time_left)).await
     }
 
     /// Counts a request that a front could not read, so that it never came to [`Self::check`]. For Envoy it
@@ -108,21 +148,27 @@ impl Limiter {
         let decided = self.active(request).and_then(|active| {
             let question = active.rules.question(request, self.settings.modes);
             let outcome = match self.settle(&question) {
-                Settling::Ready(outcome) => outcome?,
+                Settling::Ready(outcome) => outcome,
                 Settling::Later(_) => unreachable!("the store said that it answers at once"),
             };
-            Ok(self.answer(&active, request, &question, &outcome))
+            self.answer(&active, request, &question, outcome)
         });
         self.count(&watch, decided)
     }
 
-    async fn check_waiting(&self, request: &Request) -> Result<Decision, CheckError> {
+    async fn check_waiting(&self, request: &Request, time_left: Duration) -> Result<Decision, CheckError> {
         let watch = Stopwatch::start();
         let decided = async {
             let active = self.active(request)?;
             let question = active.rules.question(request, self.settings.modes);
-            let outcome = self.settle(&question).outcome().await?;
-            Ok(self.answer(&active, request, &question, &outcome))
+            let outcome = match self.settle(&question) {
+                Settling::Ready(outcome) => outcome,
+                Settling::Later(ticket) => {
+                    let answered = tokio::time::timeout(self.patience(time_left), ticket).await;
+                    answered.unwrap_or(Err(StoreError::TimedOut))
+                }
+            };
+            self.answer(&active, request, &question, outcome)
         };
         self.count(&watch, decided.await)
     }
@@ -132,10 +178,20 @@ impl Limiter {
         self.active.load_full().ok_or(CheckError::NoRules)
     }
 
-    /// Asks the store, if there is anything to ask.
+    /// How long a request may wait for the store.
+    fn patience(&self, time_left: Duration) -> Duration {
+        let (least, most) = (Duration::from_millis(MARGIN_MS.0), Duration::from_millis(MARGIN_MS.1));
+        let of_caller = time_left.saturating_sub((time_left / 10).clamp(least, most));
+        of_caller.min(Duration::from_millis(self.settings.store_timeout_ms))
+    }
+
+    /// Asks the store, if there is anything to ask and it is worth it.
     fn settle(&self, question: &Question<'_>) -> Settling {
         if question.settlement.is_empty() {
             return Settling::Ready(Ok(Outcome::default()));
+        }
+        if self.watch.as_ref().is_some_and(|watch| watch.is_open()) {
+            return Settling::Ready(Err(StoreError::BreakerOpen));
         }
         self.store.settle(&question.settlement)
     }
@@ -145,11 +201,31 @@ impl Limiter {
         active: &Active,
         request: &Request,
         question: &Question<'_>,
-        outcome: &Outcome,
-    ) -> Decision {
+        outcome: Result<Outcome, StoreError>,
+    ) -> Result<Decision, CheckError> {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return self.answer_without_store(active, question, error),
+        };
         let ratio = self.settings.near_limit_ratio;
-        self.metrics.settled(&active.tally, request, question, outcome, ratio);
-        answer(request, question, outcome, &self.settings.answer)
+        self.metrics.settled(&active.tally, request, question, &outcome, ratio);
+        Ok(answer(request, question, &outcome, &self.settings.answer))
+    }
+
+    #[cold]
+    fn answer_without_store(
+        &self,
+        active: &Active,
+        question: &Question<'_>,
+        error: StoreError,
+    ) -> Result<Decision, CheckError> {
+        if let Some(watch) = &self.watch {
+            watch.unanswered(&error);
+        }
+        let of_domain = question.domain.and_then(|domain| active.rules.on_store_failure(domain));
+        let policy = of_domain.unwrap_or(self.settings.on_store_failure);
+        self.metrics.policy_answered(&active.tally, question, policy);
+        policy::decide(policy, question).ok_or(CheckError::Store(error))
     }
 
     fn count(

@@ -9,7 +9,7 @@ use opentelemetry_sdk::metrics::{SdkMeterProvider, Stream};
 use prometheus::{Encoder, TextEncoder};
 
 use super::counters::COUNTS;
-use super::{Counts, Gauge, Metrics};
+use super::{Counts, Gauge, Metrics, StoreMetrics};
 use crate::engine::Miss;
 
 /// The name of our instruments among those of libraries; it is not exported.
@@ -48,6 +48,7 @@ pub(super) fn metrics(counts: Arc<Counts>) -> Metrics {
     limits(&meter, &counts);
     decisions(&meter, &counts);
     unmatched(&meter, &counts);
+    policy_answers(&meter, &counts);
     Metrics { counts, decision_s, registry, provider }
 }
 
@@ -135,6 +136,26 @@ fn unmatched(meter: &Meter, counts: &Arc<Counts>) {
             }
         })
         .build();
+}
+
+fn policy_answers(meter: &Meter, counts: &Arc<Counts>) {
+    let of = counts.clone();
+    meter
+        .u64_observable_counter("fluxlimit.store.policy_answers")
+        .with_description("Requests that `on_store_failure` answered, since the store did not")
+        .with_callback(move |observer| {
+            of.series.each_domain(|name, domain| {
+                for (policy, count) in domain.policy_answers() {
+                    let domain = KeyValue::new("domain", name.to_owned());
+                    observer.observe(count, &[domain, KeyValue::new("policy", policy.name())]);
+                }
+            });
+        })
+        .build();
+}
+
+pub(super) fn store(provider: &SdkMeterProvider) -> StoreMetrics {
+    StoreMetrics::new(&provider.meter(SCOPE))
 }
 
 pub(super) fn gauge(provider: &SdkMeterProvider, gauge: Gauge) {

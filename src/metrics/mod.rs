@@ -5,6 +5,7 @@
 mod counters;
 mod export;
 mod series;
+mod store;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use parking_lot::Mutex;
 
 use crate::engine::{Code, Matched, Outcome, Question};
 use crate::request::Request;
-use crate::rules::RuleSet;
+use crate::rules::{OnStoreFailure, RuleSet};
 use series::AllSeries;
 
 pub use counters::LimitCounters;
 pub use series::{DomainCounters, Series, Tally};
+pub use store::StoreMetrics;
 
 /// The most domains without rules that are told apart; their names come from requests.
 const MAX_UNKNOWN_DOMAINS: usize = 100;
@@ -82,6 +84,21 @@ impl Metrics {
     /// Shows a number from now on.
     pub fn show(&self, gauge: Gauge) {
         export::gauge(&self.provider, gauge);
+    }
+
+    /// The counts of the store, shown from now on.
+    #[must_use]
+    pub fn of_store(&self) -> StoreMetrics {
+        export::store(&self.provider)
+    }
+
+    /// Shows how many requests wait to be sent to a shared store, from now on.
+    pub fn show_waiting(&self, waiting: impl Fn() -> usize + Send + Sync + 'static) {
+        self.show(Gauge {
+            name: "fluxlimit.store.waiting",
+            description: "Requests that wait to be sent to the store",
+            read: Box::new(move || waiting() as u64),
+        });
     }
 
     /// Where `rules` are counted. Limits and domains that were there before go on counting.
@@ -146,6 +163,15 @@ impl Metrics {
     /// Counts a request that got no answer.
     pub fn failed(&self) {
         self.counts.errors.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that the store did not answer, where the rules that it was asked under are counted:
+    /// `policy` gave the answer.
+    pub fn policy_answered(&self, tally: &Tally, question: &Question<'_>, policy: OnStoreFailure) {
+        // Only a domain's rules have limits to ask a store about.
+        if let Some(domain) = question.domain {
+            tally.domains[domain].count_policy_answer(policy);
+        }
     }
 
     /// Counts an attempt to load rules.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::counters::LimitCounters;
 use crate::engine::{Miss, Path};
-use crate::rules::{LimitInfo, RuleSet};
+use crate::rules::{LimitInfo, OnStoreFailure, RuleSet};
 
 /// The most values that the metrics of one rule are told apart by; what comes after is counted as `other`.
 ///
@@ -58,6 +58,8 @@ pub struct Tally {
 pub struct DomainCounters {
     /// Descriptors without a limit, by [`Miss::ALL`].
     misses: [AtomicU64; Miss::ALL.len()],
+    /// Answers that a policy gave, by [`OnStoreFailure::ALL`].
+    policy_answers: [AtomicU64; OnStoreFailure::ALL.len()],
     /// The limits that came with requests.
     overrides: Series,
 }
@@ -71,6 +73,16 @@ impl DomainCounters {
     pub(super) fn misses(&self) -> impl Iterator<Item = (Miss, u64)> + '_ {
         let counted = Miss::ALL.into_iter().zip(&self.misses);
         counted.map(|(miss, count)| (miss, count.load(Relaxed))).filter(|(_, count)| *count > 0)
+    }
+
+    pub(super) fn count_policy_answer(&self, policy: OnStoreFailure) {
+        self.policy_answers[policy as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often each policy gave an answer, if it did.
+    pub(super) fn policy_answers(&self) -> impl Iterator<Item = (OnStoreFailure, u64)> + '_ {
+        let counted = OnStoreFailure::ALL.into_iter().zip(&self.policy_answers);
+        counted.map(|(policy, count)| (policy, count.load(Relaxed))).filter(|(_, count)| *count > 0)
     }
 
     pub(super) fn overrides(&self) -> &Series {

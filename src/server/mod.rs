@@ -1,6 +1,7 @@
 //! The running server: its parts put together, and the order of a start and a stop.
 
 mod stores;
+mod supervise;
 
 use std::future::Future;
 use std::io;
@@ -16,10 +17,10 @@ use crate::config::Config;
 use crate::grpc;
 use crate::health::Health;
 use crate::http;
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, StoreWatch};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
-use crate::store::Store;
+pub use supervise::Supervisor;
 
 /// A server that listens but does not answer yet.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ struct Parts {
     limiter: Arc<Limiter>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    store: Arc<dyn Store>,
+    supervisor: Supervisor,
 }
 
 impl Server {
@@ -95,12 +96,16 @@ impl Server {
                 // A disk that hangs must not keep it from ending.
                 () = &mut stop => return,
             }
-            parts.health.set_store_answered(parts.store.ping().await.is_ok());
+            if parts.supervisor.store.answers_at_once() {
+                // Ready before it listens. A store that may be away delays nothing.
+                parts.supervisor.check().await;
+            }
             announce(&grpc, &http);
             tokio::select! {
                 () = serve(&config, &parts, grpc, http, stop) => {}
-                // It never ends.
+                // Neither ends.
                 () = reloader.watch(reload) => {}
+                () = parts.supervisor.run() => {}
             }
         };
         tokio::select! {
@@ -113,9 +118,19 @@ impl Server {
 impl Parts {
     fn new(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let store = stores::open(config, &metrics);
-        let limiter = Arc::new(Limiter::new(store.clone(), metrics.clone(), config.limiter.clone()));
-        Self { limiter, metrics, health: Arc::new(Health::new()), store }
+        let health = Arc::new(Health::new());
+        let watch = Arc::new(StoreWatch::new(&metrics, config.breaker));
+        let store = stores::open(config, &metrics, watch.clone());
+        let limiter = Limiter::new(store.clone(), metrics.clone(), config.limiter.clone());
+        let limiter = Arc::new(limiter.with_watch(watch.clone()));
+        let supervisor = Supervisor {
+            store,
+            watch,
+            health: health.clone(),
+            timeout_ms: config.store_timeout_ms,
+            ready_follows_store: config.ready_follows_store,
+        };
+        Self { limiter, metrics, health, supervisor }
     }
 }
 

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use crate::config::{Config, StoreKind};
 use crate::metrics::{Gauge, Metrics};
-use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::store::{Observer, Store};
 use crate::time::SystemClock;
 
-/// Opens the store of `config`. It need not be reachable yet.
-pub(super) fn open(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
+/// Opens the store of `config`. It need not be reachable yet. One that is far away tells `observer` how its
+/// exchanges end.
+pub(super) fn open(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
     match config.store {
-        StoreKind::Memory => memory(config, metrics),
+        StoreKind::Memory => {
+            // It has no exchanges.
+            drop(observer);
+            memory(config, metrics)
+        }
     }
 }
 

@@ -92,6 +92,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Every kind of failure.
+    pub const KINDS: [&'static str; 7] =
+        ["unavailable", "timed_out", "lost", "refused", "unreadable", "overloaded", "breaker_open"];
+
     /// The kind of failure, in metrics.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fluxlimit::engine::{Code, Decision, HeaderNames, HeaderStyle, Map, Status, Value};
 use fluxlimit::limiter::{CheckError, Limiter, Settings};
@@ -125,7 +126,7 @@ impl Replay {
         let replies = steps.iter().map(|step| {
             self.clock.set(Timestamp::from_ms(step["at_s"].as_u64().unwrap() * 1000));
             let decision = request(&step["request"]).map_err(CheckError::from);
-            match decision.and_then(|request| runtime.block_on(self.limiter.check(&request))) {
+            match decision.and_then(|request| runtime.block_on(self.limiter.check(&request, Duration::MAX))) {
                 Ok(decision) => json!({ "reply": reply(&decision) }),
                 Err(error) => json!({ "error": error.to_string() }),
             }

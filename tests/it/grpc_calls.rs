@@ -74,14 +74,30 @@ async fn many_calls_at_once_are_all_answered() {
 }
 
 #[tokio::test]
-async fn a_call_ends_when_its_caller_has_given_up() {
+async fn a_store_that_is_late_is_answered_for_before_the_caller_gives_up() {
     let front = Front::start().await;
     let sender = front.raw().await;
     let answer = call(&sender, head().header("grpc-timeout", "20m"), &framed(SLOW)).await.unwrap();
-    assert_eq!(answer.grpc().0, "4", "DEADLINE_EXCEEDED");
+    assert_eq!(
+        answer.grpc(),
+        ("14", "rate%20limit%20store%20unavailable"),
+        "UNAVAILABLE: the policy `error`"
+    );
     // A deadline in the past does not refuse an answer that needs no waiting.
     let answer = call(&sender, head().header("grpc-timeout", "0n"), &framed(1)).await.unwrap();
     assert_eq!(answer.grpc().0, "0");
+}
+
+#[tokio::test]
+async fn a_call_whose_message_never_comes_ends_and_is_counted() {
+    let front = Front::start().await;
+    let mut sender = front.raw().await.ready().await.unwrap();
+    let head = head().header("grpc-timeout", "20m").body(()).unwrap();
+    let (response, _stream) = sender.send_request(head, false).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, response).await.unwrap().unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+    let text = front.metrics.text();
+    assert!(text.contains("fluxlimit_decisions_total{code=\"error\"} 1"), "{text}");
 }
 
 #[tokio::test]

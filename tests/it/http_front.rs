@@ -171,6 +171,10 @@ async fn probes_follow_readiness_and_liveness_does_not() {
     check("/ready", 503, "the store has not answered\n").await;
     front.health.set_store_answered(true);
     check("/ready", 200, "OK\n").await;
+    front.health.set_store_failing(true);
+    check("/ready", 200, "OK\nthe store does not answer; `on_store_failure` decides\n").await;
+    front.health.set_store_failing(false);
+    check("/ready", 200, "OK\n").await;
     check("/healthcheck", 200, "OK").await;
     assert_eq!(front.ask("POST", "/healthcheck", "").await.status, 200);
     front.health.drain();

@@ -1,5 +1,7 @@
 //! Every setting: its name, and where its value goes.
 
+mod failure;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,9 +26,9 @@ const MAX_WAIT_MS: u64 = 3_600_000;
 /// The most rule files and directories that are named one by one.
 const MAX_RULE_PATHS: usize = 1000;
 
-/// Every setting, in the order of `config/fluxlimit.yaml`.
+/// Every setting: those of one part after those of another.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER].into_iter().flatten()
+    [SERVER, failure::FAILURE].into_iter().flatten()
 }
 
 /// The settings of everything but the shared stores.
