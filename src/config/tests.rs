@@ -72,6 +72,8 @@ fn every_setting_can_be_given_in_the_environment() {
             ("FLUXLIMIT_READY_FOLLOWS_STORE", "true"),
             ("FLUXLIMIT_LIMITS__WAITING", "7"),
             ("FLUXLIMIT_BREAKER__FAILURES", "3"),
+            ("FLUXLIMIT_LOCAL_CACHE__MAX_KEYS", "0"),
+            ("FLUXLIMIT_LOCAL_CACHE__SKIP_COUNT_REFUSED", "true"),
             ("HOME", "/root"),
         ],
     )
@@ -86,6 +88,8 @@ fn every_setting_can_be_given_in_the_environment() {
     assert_eq!(config.reload.options.defaults.algorithm, Some(crate::limit::Algorithm::SlidingWindow));
     assert_eq!((config.store_timeout_ms, config.limiter.store_timeout_ms), (30, 30));
     assert_eq!(config.limiter.on_store_failure, crate::rules::OnStoreFailure::Deny);
+    let cache = config.limiter.local_cache;
+    assert_eq!((cache.max_keys, cache.skip_count_refused), (0, true));
     assert!(config.ready_follows_store);
     assert_eq!((config.max_waiting, config.breaker.failures), (7, 3));
 }

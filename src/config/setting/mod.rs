@@ -1,6 +1,7 @@
 //! Every setting: its name, and where its value goes.
 
 mod failure;
+mod local_cache;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const MAX_RULE_PATHS: usize = 1000;
 
 /// Every setting: those of one part after those of another.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER, failure::FAILURE].into_iter().flatten()
+    [SERVER, failure::FAILURE, local_cache::LOCAL_CACHE].into_iter().flatten()
 }
 
 /// The settings of everything but the shared stores.
