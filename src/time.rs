@@ -42,6 +42,41 @@ impl Clock for SystemClock {
     }
 }
 
+/// A reading of a monotonic clock: the time since a moment that means nothing else. For timers, never for limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Nanoseconds; enough for 584 years.
+    ns: u64,
+}
+
+const NS_PER_MS: u64 = 1_000_000;
+
+impl Moment {
+    /// The moment `ms` milliseconds after this one.
+    #[must_use]
+    pub const fn plus_ms(self, ms: u64) -> Self {
+        Self { ns: self.ns.saturating_add(ms.saturating_mul(NS_PER_MS)) }
+    }
+
+    /// Whole milliseconds that have passed since `earlier`; 0 if it is later.
+    #[must_use]
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        self.ns.saturating_sub(earlier.ns) / NS_PER_MS
+    }
+}
+
+/// Says how much time has passed; never runs backwards.
+pub trait Monotonic: Send + Sync + std::fmt::Debug {
+    /// The present moment.
+    fn moment(&self) -> Moment;
+}
+
+impl Monotonic for Stopwatch {
+    fn moment(&self) -> Moment {
+        Moment { ns: u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// A clock that stands still until it is told to move, for tests and simulations.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);
@@ -67,6 +102,12 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Monotonic for ManualClock {
+    fn moment(&self) -> Moment {
+        Moment { ns: self.now().ms().saturating_mul(NS_PER_MS) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rules, store and metrics together: a request in, a decision out, in time and whatever the store does.
 
 pub mod breaker;
+pub mod cache;
 mod policy;
 mod watch;
 
@@ -15,6 +16,7 @@ use crate::request::{Request, RequestError};
 use crate::rules::{Modes, OnStoreFailure, RuleSet};
 use crate::store::{Settling, Store, StoreError};
 use crate::time::Stopwatch;
+use cache::{Asked, LocalCache};
 pub use watch::StoreWatch;
 
 /// How long a request waits for its store unless settings say otherwise, in milliseconds: ten times what a
@@ -34,6 +36,8 @@ pub struct Limiter {
     settings: Settings,
     /// Says whether the store is worth asking; `None` for one that is always asked.
     watch: Option<Arc<StoreWatch>>,
+    /// Remembers what was refused; `None` for a store that answers at once.
+    cache: Option<LocalCache>,
 }
 
 /// How the limiter answers.
@@ -49,6 +53,8 @@ pub struct Settings {
     pub store_timeout_ms: u64,
     /// What a request is answered without the store, where its rule files do not say it.
     pub on_store_failure: OnStoreFailure,
+    /// What is remembered of refusals, for a store that is far away.
+    pub local_cache: cache::Settings,
 }
 
 impl Default for Settings {
@@ -59,6 +65,7 @@ impl Default for Settings {
             near_limit_ratio: 0.0,
             store_timeout_ms: DEFAULT_STORE_TIMEOUT_MS,
             on_store_failure: OnStoreFailure::default(),
+            local_cache: cache::Settings::default(),
         }
     }
 }
@@ -88,7 +95,17 @@ impl Limiter {
     /// A limiter without rules: it answers [`CheckError::NoRules`] until [`Self::put_rules`].
     #[must_use]
     pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, settings: Settings) -> Self {
-        Self { active: ArcSwapOption::empty(), store, metrics, settings, watch: None }
+        // In memory, asking is as cheap as remembering.
+        let cache = (!store.answers_at_once())
+            .then(|| LocalCache::new(settings.local_cache, Arc::new(Stopwatch::start())));
+        let cache = cache.flatten();
+        Self { active: ArcSwapOption::empty(), store, metrics, settings, watch: None, cache }
+    }
+
+    /// The same with another cache, such as one whose clock is in somebody's hands.
+    #[must_use]
+    pub fn with_cache(self, cache: Option<LocalCache>) -> Self {
+        Self { cache, ..self }
     }
 
     /// The same with a watch on its store, which is not asked while `watch` says so.
@@ -160,7 +177,14 @@ impl Limiter {
         let watch = Stopwatch::start();
         let decided = async {
             let active = self.active(request)?;
-            let question = active.rules.question(request, self.settings.modes);
+            let mut question = active.rules.question(request, self.settings.modes);
+            let asking = match self.cache.as_ref().map(|cache| cache.ask(&mut question.settlement)) {
+                Some(Asked::Refused(outcome)) => {
+                    return Ok(self.answer_remembered(&active, request, &question, &outcome));
+                }
+                Some(Asked::Store(asking)) => Some(asking),
+                None => None,
+            };
             let outcome = match self.settle(&question) {
                 Settling::Ready(outcome) => outcome,
                 Settling::Later(ticket) => {
@@ -168,6 +192,9 @@ impl Limiter {
                     answered.unwrap_or(Err(StoreError::TimedOut))
                 }
             };
+            if let (Some(asking), Ok(outcome)) = (&asking, &outcome) {
+                asking.learn(&question.settlement, outcome);
+            }
             self.answer(&active, request, &question, outcome)
         };
         self.count(&watch, decided.await)
@@ -210,6 +237,18 @@ impl Limiter {
         let ratio = self.settings.near_limit_ratio;
         self.metrics.settled(&active.tally, request, question, &outcome, ratio);
         Ok(answer(request, question, &outcome, &self.settings.answer))
+    }
+
+    /// The answer to what is refused without asking the store.
+    fn answer_remembered(
+        &self,
+        active: &Active,
+        request: &Request,
+        question: &Question<'_>,
+        outcome: &Outcome,
+    ) -> Decision {
+        self.metrics.remembered(&active.tally, request, question, outcome);
+        answer(request, question, outcome, &self.settings.answer)
     }
 
     #[cold]

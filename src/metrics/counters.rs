@@ -16,6 +16,7 @@ pub struct LimitCounters {
     above_burst: AtomicU64,
     given_back: AtomicU64,
     overflow_key: AtomicU64,
+    local_cache: AtomicU64,
 }
 
 /// One of the counts: its metric name, what it says, and how to read it.
@@ -26,7 +27,7 @@ pub(super) struct Count {
 }
 
 /// Every count of a limit.
-pub(super) const COUNTS: [Count; 8] = [
+pub(super) const COUNTS: [Count; 9] = [
     Count {
         name: "fluxlimit.hits",
         description: "Hits that were asked for",
@@ -67,6 +68,11 @@ pub(super) const COUNTS: [Count; 8] = [
         description: "Hits of new keys that shared one counter because the store was full",
         read: |counters| counters.overflow_key.load(Relaxed),
     },
+    Count {
+        name: "fluxlimit.hits.over_limit.local_cache",
+        description: "Hits beyond the limit that were refused without asking the store",
+        read: |counters| counters.local_cache.load(Relaxed),
+    },
 ];
 
 impl LimitCounters {
@@ -95,12 +101,25 @@ impl LimitCounters {
             over = hits.saturating_sub(verdict.available);
             self.near_limit.fetch_add(capacity - before.max(near).min(capacity), Relaxed);
         }
+        self.record_over(charge, verdict, over);
+    }
+
+    /// Counts one charge that was refused without asking the store: nothing of it is near the limit, since
+    /// nothing is booked.
+    pub(super) fn record_remembered(&self, charge: &Charge, verdict: &Verdict) {
+        let hits = charge.hits.max(0).unsigned_abs();
+        self.hits.fetch_add(hits, Relaxed);
+        self.local_cache.fetch_add(hits, Relaxed);
+        self.record_over(charge, verdict, hits);
+    }
+
+    fn record_over(&self, charge: &Charge, verdict: &Verdict, over: u64) {
         self.over_limit.fetch_add(over, Relaxed);
         if charge.shadow {
             self.shadow_mode.fetch_add(over, Relaxed);
         }
         if verdict.retry_after_ms.is_none() {
-            self.above_burst.fetch_add(hits, Relaxed);
+            self.above_burst.fetch_add(charge.hits.max(0).unsigned_abs(), Relaxed);
         }
     }
 

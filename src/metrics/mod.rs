@@ -16,7 +16,8 @@ use opentelemetry::metrics::Histogram;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use parking_lot::Mutex;
 
-use crate::engine::{Code, Matched, Outcome, Question};
+use crate::algorithm::Verdict;
+use crate::engine::{Charge, Code, Matched, Outcome, Question};
 use crate::request::Request;
 use crate::rules::{OnStoreFailure, RuleSet};
 use series::AllSeries;
@@ -118,6 +119,24 @@ impl Metrics {
         outcome: &Outcome,
         near_limit_ratio: f32,
     ) {
+        self.count(tally, request, question, outcome, |counters, charge, verdict| {
+            counters.record(charge, verdict, near_limit_ratio);
+        });
+    }
+
+    /// The same of a request that was refused without asking the store.
+    pub fn remembered(&self, tally: &Tally, request: &Request, question: &Question<'_>, outcome: &Outcome) {
+        self.count(tally, request, question, outcome, LimitCounters::record_remembered);
+    }
+
+    fn count(
+        &self,
+        tally: &Tally,
+        request: &Request,
+        question: &Question<'_>,
+        outcome: &Outcome,
+        record: impl Fn(&LimitCounters, &Charge, &Verdict),
+    ) {
         let domain = question.domain.map(|index| &*tally.domains[index]);
         for matched in &question.matched {
             match (matched, domain) {
@@ -135,9 +154,9 @@ impl Metrics {
                 (None, None) => continue,
             };
             if let Some(path) = &question.metric_paths[index] {
-                own.at(path).record(charge, verdict, near_limit_ratio);
+                record(&own.at(path), charge, verdict);
             } else {
-                own.counters().record(charge, verdict, near_limit_ratio);
+                record(own.counters(), charge, verdict);
             }
             if outcome.overflowed.contains(&index) {
                 own.counters().record_overflow(charge);

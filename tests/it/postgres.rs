@@ -48,7 +48,7 @@ fn key(name: &str, limit: &Limit) -> Key {
 
 /// A request with a descriptor for each of those.
 fn request(charges: &[(&str, Limit, i64)]) -> Settlement {
-    let groups = charges.iter().map(|_| Group { charges: 1, quota: false });
+    let groups = charges.iter().map(|_| Group { charges: 1, quota: false, tag: None });
     let charges = charges.iter().map(|(name, limit, hits)| Charge {
         key: key(name, limit),
         limit: *limit,

@@ -57,7 +57,7 @@ fn of(names: &[&str]) -> Settlement {
         mark: false,
         limit_id: 0,
     };
-    let group = Group { charges: 1, quota: false };
+    let group = Group { charges: 1, quota: false, tag: None };
     Settlement::new(names.iter().map(charge).collect(), names.iter().map(|_| group).collect())
 }
 
@@ -218,7 +218,7 @@ async fn keys_live_a_minute_longer_than_their_state_at_least() {
     let key = Identity::of(b"short", 0).into_key(&second, false);
     let mut charge = one("x").first_charge(0).clone();
     (charge.key, charge.limit) = (key.clone(), second);
-    let group = Group { charges: 1, quota: false };
+    let group = Group { charges: 1, quota: false, tag: None };
     let settlement = Settlement::new([charge].into_iter().collect(), [group].into_iter().collect());
     for _ in 0..3 {
         assert_eq!(admitted([store.settle(&settlement)]).await, 1);

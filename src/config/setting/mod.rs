@@ -1,6 +1,7 @@
 //! Every setting: its name, and where its value goes.
 
 mod failure;
+mod local_cache;
 mod postgres;
 mod redis;
 
@@ -14,6 +15,7 @@ use self::redis as redis_settings;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
+use crate::rules::load::hash_tag;
 use crate::telemetry::{Filter, Format};
 use crate::yaml::{Message, Problem, Value, quoted};
 
@@ -33,7 +35,15 @@ const MAX_RULE_PATHS: usize = 1000;
 
 /// Every setting: those of one part after those of another.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER, failure::FAILURE, redis_settings::SETTINGS, postgres_settings::SETTINGS].into_iter().flatten()
+    [
+        SERVER,
+        failure::FAILURE,
+        local_cache::LOCAL_CACHE,
+        redis_settings::SETTINGS,
+        postgres_settings::SETTINGS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Reads the variables of others that mean something here.
@@ -65,6 +75,7 @@ const SERVER: &[Setting] = &[
     setting("defaults.burst", |value, to| {
         put(&mut to.reload.options.defaults.burst, value.u64_in(1..=u64::from(u32::MAX)).map(Some));
     }),
+    setting("hash_tag", |value, to| put(&mut to.reload.options.hash_tag, hash_tag(value).map(Some))),
     setting("reload.debounce_ms", |value, to| {
         put(&mut to.reload.debounce_ms, value.u64_in(1..=MAX_WAIT_MS));
     }),

@@ -133,8 +133,10 @@ mod tests {
         let limit = Limit::new(LimitSpec::new(Algorithm::FixedWindow, 5, Unit::Second)).unwrap();
         let key = Identity::of(b"d", 0).into_key(&limit, false);
         let charge = Charge { key, limit, hits: 1, shadow: false, mark: false, limit_id: 0 };
-        let settlement =
-            Settlement::new(vec![charge; charges].into(), smallvec![Group { charges, quota: false }]);
+        let settlement = Settlement::new(
+            vec![charge; charges].into(),
+            smallvec![Group { charges, quota: false, tag: None }],
+        );
         Work::settle(b"p:", &settlement, wants_booked)
     }
 
