@@ -67,6 +67,7 @@ fn rules(count: usize, algorithm: Algorithm) -> RuleSet {
         domain_at: Position::START,
         overrides_count_refused: None,
         on_store_failure: None,
+        hash_tag: None,
         descriptors: tenants.collect(),
     }])
 }

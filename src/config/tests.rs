@@ -66,6 +66,7 @@ fn every_setting_can_be_given_in_the_environment() {
             ("FLUXLIMIT_GLOBAL_SHADOW_MODE", "true"),
             ("FLUXLIMIT_NEAR_LIMIT_RATIO", "0.5"),
             ("FLUXLIMIT_DEFAULTS__ALGORITHM", "sliding_window"),
+            ("FLUXLIMIT_HASH_TAG", "tenant"),
             ("FLUXLIMIT_STORE_TIMEOUT_MS", "30"),
             ("FLUXLIMIT_ON_STORE_FAILURE", "deny"),
             ("FLUXLIMIT_READY_FOLLOWS_STORE", "true"),
@@ -80,6 +81,8 @@ fn every_setting_can_be_given_in_the_environment() {
     assert_eq!(config.limiter.answer.headers, HeaderStyle::Both);
     assert!(config.limiter.modes.global_shadow);
     assert!((config.limiter.near_limit_ratio - 0.5).abs() < f32::EPSILON);
+    let tag = crate::rules::HashTag::Entry("tenant".into());
+    assert_eq!(config.reload.options.hash_tag, Some(tag));
     assert_eq!(config.reload.options.defaults.algorithm, Some(crate::limit::Algorithm::SlidingWindow));
     assert_eq!((config.store_timeout_ms, config.limiter.store_timeout_ms), (30, 30));
     assert_eq!(config.limiter.on_store_failure, crate::rules::OnStoreFailure::Deny);

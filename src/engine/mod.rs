@@ -13,6 +13,7 @@ mod path;
 mod question;
 mod settle;
 mod settlement;
+mod stable_hash;
 mod value;
 
 pub use answer::{AnswerSettings, answer};
@@ -23,4 +24,5 @@ pub use path::Path;
 pub use question::{LimitFacts, Matched, Miss, Question, RuleFacts};
 pub use settle::{settle, settle_alone};
 pub use settlement::{Charge, Group, Outcome, Settlement, Write};
+pub use stable_hash::{StableHash, stable_hash};
 pub use value::{Map, Value};

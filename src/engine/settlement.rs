@@ -35,6 +35,9 @@ pub struct Group {
     pub charges: usize,
     /// Whether it joins the quota instead of refusing alone.
     pub quota: bool,
+    /// What its keys are kept together by in a store that spreads keys over several machines; `None` for
+    /// their own identity. Charges on the same key are in groups of the same tag.
+    pub tag: Option<u64>,
 }
 
 /// The charges of one request, grouped by descriptor, and who can refuse it: applied by a store as one
@@ -47,6 +50,8 @@ pub struct Settlement {
     slots: SmallVec<[usize; 2]>,
     /// For each different key, the first charge on it.
     firsts: SmallVec<[usize; 2]>,
+    /// A bit for each of the first 64 charges that is expected to be refused.
+    expected_refusals: u64,
     /// A quota descriptor passes that has no charges, so the quota cannot refuse.
     pub quota_passes: bool,
     /// Nothing refuses; statuses still say what would have been.
@@ -61,7 +66,16 @@ impl Settlement {
     pub fn new(charges: SmallVec<[Charge; 2]>, groups: SmallVec<[Group; 2]>) -> Self {
         debug_assert_eq!(groups.iter().map(|group| group.charges).sum::<usize>(), charges.len());
         let (slots, firsts) = distinct(&charges);
-        Self { charges, groups, slots, firsts, quota_passes: false, global_shadow: false, refused: false }
+        Self {
+            charges,
+            groups,
+            slots,
+            firsts,
+            expected_refusals: 0,
+            quota_passes: false,
+            global_shadow: false,
+            refused: false,
+        }
     }
 
     /// The charges, in the order of the request.
@@ -129,6 +143,24 @@ impl Settlement {
         &self.charges[self.firsts[slot]]
     }
 
+    /// Whether a charge is the first on its key, so that no other of this settlement is tried before it.
+    #[must_use]
+    pub fn is_first(&self, charge: usize) -> bool {
+        self.firsts[self.slots[charge]] == charge
+    }
+
+    /// Notes that a charge will be refused, as far as anybody knows. It is a hint for a store that needs
+    /// several steps, and never changes what comes out; beyond the 64th charge it is forgotten.
+    pub fn expect_refusal(&mut self, charge: usize) {
+        self.expected_refusals |= bit(charge);
+    }
+
+    /// Whether a charge is expected to be refused.
+    #[must_use]
+    pub fn expects_refusal(&self, charge: usize) -> bool {
+        self.expected_refusals & bit(charge) != 0
+    }
+
     /// True if there is nothing to ask a store.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -148,6 +180,11 @@ impl Settlement {
         let (slots, firsts) = distinct(&charges);
         Self { charges, slots, firsts, groups: self.groups.clone(), ..*self }
     }
+}
+
+/// The bit of a charge; none beyond the 64th.
+fn bit(charge: usize) -> u64 {
+    u32::try_from(charge).ok().and_then(|charge| 1_u64.checked_shl(charge)).unwrap_or(0)
 }
 
 fn distinct(charges: &[Charge]) -> (SmallVec<[usize; 2]>, SmallVec<[usize; 2]>) {
@@ -191,4 +228,29 @@ pub struct Write {
     pub state: State,
     /// Milliseconds from the clock reading until the state need not be kept.
     pub reset_after_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Identity;
+    use crate::limit::{Algorithm, LimitSpec, Unit};
+
+    #[test]
+    fn refusals_are_expected_of_the_charges_that_they_were_noted_for() {
+        let limit = Limit::new(LimitSpec::new(Algorithm::FixedWindow, 5, Unit::Day)).unwrap();
+        let key = Identity::of(b"d", 0).into_key(&limit, false);
+        let charge = Charge { key, limit, hits: 1, shadow: false, mark: false, limit_id: 0 };
+        let charges = SmallVec::from_elem(charge, 70);
+        let group = Group { charges: 70, quota: false, tag: None };
+        let mut settlement = Settlement::new(charges, SmallVec::from_iter([group]));
+        for charge in [0, 63, 64, 69] {
+            settlement.expect_refusal(charge);
+        }
+        let expected =
+            |of: &Settlement| (0..70).filter(|charge| of.expects_refusal(*charge)).collect::<Vec<_>>();
+        assert_eq!(expected(&settlement), [0, 63]);
+        assert_eq!(expected(&settlement.overflowed(|_| true)), [0, 63]);
+        assert_eq!((0..70).filter(|charge| settlement.is_first(*charge)).collect::<Vec<_>>(), [0]);
+    }
 }

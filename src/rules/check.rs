@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::yaml::{Message, Position, Problem, Severity, quoted};
 
-use super::OnStoreFailure;
+use super::HashTag;
 use super::decode::{DecodedFile, ReplacedName};
 use super::file::{Node, NodeLimits, RuleFile};
 use super::pattern::{covers, is_pattern};
@@ -78,6 +78,7 @@ fn domain_twice(rules: &RuleFile, first: &RuleFile) -> Problem {
 
 fn check_domain(files: &[&DecodedFile], problems: &mut Vec<Problem>) {
     problems.extend(policies_that_differ(files));
+    problems.extend(hash_tags_that_differ(files));
     let mut search = Search {
         problems: Vec::new(),
         path: Vec::new(),
@@ -89,6 +90,7 @@ fn check_domain(files: &[&DecodedFile], problems: &mut Vec<Problem>) {
     let level: Level<'_> =
         rules.flat_map(|rules| places(&rules.name, &rules.descriptors).collect::<Vec<_>>()).collect();
     search.level(&level);
+    problems.extend(hash_tag_of_no_entry(files, &level));
     for file in files {
         let name = file.file.as_ref().map_or("", |rules| rules.name.as_str());
         for replaced in &file.replaced_names {
@@ -101,21 +103,69 @@ fn check_domain(files: &[&DecodedFile], problems: &mut Vec<Problem>) {
 /// One request cannot get two answers, so the files of a domain may not say different ones.
 fn policies_that_differ(files: &[&DecodedFile]) -> Vec<Problem> {
     let rules = files.iter().filter_map(|file| file.file.as_ref());
-    let mut said = rules.filter_map(|rules| Some((rules, rules.on_store_failure?)));
-    let Some((first, (policy, at))) = said.next() else { return Vec::new() };
-    let others = said.filter(|(_, (other, _))| *other != policy);
-    let problem = |(rules, (other, position)): (&RuleFile, (OnStoreFailure, Position))| {
+    let said = rules.filter_map(|rules| {
+        let (policy, at) = rules.on_store_failure?;
+        Some(Said { file: &rules.name, at, what: policy.name() })
+    });
+    that_differ("on_store_failure", said)
+}
+
+/// One counter cannot be in two places.
+fn hash_tags_that_differ(files: &[&DecodedFile]) -> Vec<Problem> {
+    let said = files.iter().filter_map(|file| {
+        let rules = file.file.as_ref()?;
+        Some(Said { file: &rules.name, at: file.hash_tag_at?, what: rules.hash_tag.as_ref()?.name() })
+    });
+    that_differ("hash_tag", said)
+}
+
+/// An entry key that no rule has keeps nothing together, so it is hardly meant.
+fn hash_tag_of_no_entry(files: &[&DecodedFile], level: &[Place<'_>]) -> Option<Problem> {
+    // They all say the same, or that is the problem.
+    let file = files.iter().find(|file| file.hash_tag_at.is_some())?;
+    let rules = file.file.as_ref()?;
+    let Some(HashTag::Entry(key)) = &rules.hash_tag else { return None };
+    let keys = entry_keys(level);
+    if keys.iter().any(|own| covers(own, key)) {
+        return None;
+    }
+    let message = Message::new(format!("no rule of the domain has an entry key {}", quoted(key)));
+    let message = message.did_you_mean(crate::yaml::nearest(key, keys));
+    Some(Problem {
+        severity: Severity::Warning,
+        position: file.hash_tag_at,
+        path: "hash_tag".to_owned(),
+        ..Problem::of_file(rules.name.as_str(), message)
+    })
+}
+
+fn entry_keys<'a>(level: &[Place<'a>]) -> BTreeSet<&'a str> {
+    let mut open: Vec<&Node> = level.iter().map(|place| place.node).collect();
+    let mut keys = BTreeSet::new();
+    while let Some(node) = open.pop() {
+        open.extend(&node.children);
+        keys.insert(node.key.as_str());
+    }
+    keys
+}
+
+/// What a file says about its whole domain.
+struct Said<'a> {
+    file: &'a str,
+    at: Position,
+    what: &'a str,
+}
+
+fn that_differ<'a>(key: &str, mut said: impl Iterator<Item = Said<'a>>) -> Vec<Problem> {
+    let Some(first) = said.next() else { return Vec::new() };
+    let problem = |other: Said<'_>| {
         let message = Message::new("the files of a domain say different things")
-            .found(quoted(other.name()))
-            .expected(quoted(policy.name()))
-            .hint(format!("the first stands at {}:{}:{}", first.name, at.line, at.column));
-        Problem {
-            position: Some(position),
-            path: "on_store_failure".to_owned(),
-            ..Problem::of_file(rules.name.as_str(), message)
-        }
+            .found(quoted(other.what))
+            .expected(quoted(first.what))
+            .hint(format!("the first stands at {}:{}:{}", first.file, first.at.line, first.at.column));
+        Problem { position: Some(other.at), path: key.to_owned(), ..Problem::of_file(other.file, message) }
     };
-    others.map(problem).collect()
+    said.filter(|other| other.what != first.what).map(problem).collect()
 }
 
 fn places<'a>(file: &'a str, nodes: &'a [Node]) -> impl Iterator<Item = Place<'a>> {

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::file::{Node as FileNode, NodeLimits, RuleFile};
+use super::hash_tag::Tagging;
 use super::tree::{Level, Limited, Node, Rule, RuleLimit, answered_metadata};
 use super::{Domain, LimitInfo, RuleSet};
 use crate::engine::{LimitFacts, Path, RuleFacts};
@@ -29,6 +30,10 @@ impl RuleSet {
             // Files that say it say the same.
             if let Some((policy, _)) = file.on_store_failure {
                 domain.on_store_failure = Some(policy);
+            }
+            if let Some(tag) = &file.hash_tag {
+                domain.hash_tag = Some(tag.clone());
+                domain.tagging = Tagging::new(tag, &file.domain);
             }
         }
         rules

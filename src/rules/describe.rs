@@ -15,7 +15,10 @@ impl RuleSet {
             let domain = self.by_name.get(limit.domain.as_bytes());
             let policy = domain.and_then(|domain| self.on_store_failure(*domain));
             let policy = policy.map(|policy| format!(", on_store_failure: {}", policy.name()));
-            writeln!(text, "{limit}{}", policy.unwrap_or_default()).expect("writing to a string cannot fail");
+            let tag = domain.and_then(|domain| self.domains[*domain].hash_tag.as_ref());
+            let tag = tag.map(|tag| format!(", hash_tag: {}", tag.name()));
+            writeln!(text, "{limit}{}{}", policy.unwrap_or_default(), tag.unwrap_or_default())
+                .expect("writing to a string cannot fail");
         }
         text
     }

@@ -1,6 +1,6 @@
 //! A rule file's own shape: what the YAML says, checked node by node, before it becomes a tree.
 
-use super::OnStoreFailure;
+use super::{HashTag, OnStoreFailure};
 use crate::engine::Map;
 use crate::limit::{Algorithm, Limit};
 use crate::yaml::Position;
@@ -19,6 +19,9 @@ pub struct RuleFile {
     /// What is answered while the store does not answer, and where that stands; `None` if the file does not
     /// say.
     pub on_store_failure: Option<(OnStoreFailure, Position)>,
+    /// What the keys of the domain are kept together by in a cluster; `None` if neither the file nor the
+    /// settings say.
+    pub hash_tag: Option<HashTag>,
     /// The top level of the tree, in file order.
     pub descriptors: Vec<Node>,
 }

@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::yaml::{Problem, Problems, Severity};
 
+use super::HashTag;
 use super::check::check;
 use super::decode::decode;
+pub use super::decode::hash_tag;
 pub use super::file::Defaults;
 use super::file::RuleFile;
 
@@ -19,7 +21,7 @@ pub struct Source {
 }
 
 /// What the settings say about loading rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadOptions {
     /// Whether several files may hold rules of the same domain.
     pub merge_domains: bool,
@@ -27,6 +29,8 @@ pub struct LoadOptions {
     pub strict: bool,
     /// What limits are that neither say it themselves nor get it from their file.
     pub defaults: Defaults,
+    /// What the keys of the domains are kept together by that do not say it.
+    pub hash_tag: Option<HashTag>,
 }
 
 /// What came of loading.
@@ -68,6 +72,9 @@ pub fn load(sources: &[Source], options: &LoadOptions) -> Loaded {
     }
     let mut files: Vec<RuleFile> = decoded.into_iter().filter_map(|file| file.file).collect();
     complete_overrides(&mut files, options.defaults);
+    if let Some(tag) = &options.hash_tag {
+        complete_hash_tags(&mut files, tag);
+    }
     Loaded { files, problems }
 }
 
@@ -77,6 +84,15 @@ fn complete_overrides(files: &mut [RuleFile], defaults: Defaults) {
     let said: HashSet<String> = files.iter().filter(says).map(|file| file.domain.clone()).collect();
     for file in files.iter_mut().filter(|file| !said.contains(&file.domain)) {
         file.overrides_count_refused = defaults.count_refused;
+    }
+}
+
+/// The same of hash tags.
+fn complete_hash_tags(files: &mut [RuleFile], tag: &HashTag) {
+    let says = |file: &&RuleFile| file.hash_tag.is_some();
+    let said: HashSet<String> = files.iter().filter(says).map(|file| file.domain.clone()).collect();
+    for file in files.iter_mut().filter(|file| !said.contains(&file.domain)) {
+        file.hash_tag = Some(tag.clone());
     }
 }
 

@@ -11,6 +11,7 @@ mod describe;
 pub mod explain;
 mod failure;
 pub mod file;
+mod hash_tag;
 pub mod load;
 mod pattern;
 mod question;
@@ -24,6 +25,8 @@ use crate::engine::Path;
 use crate::limit::Limit;
 use compile::limit_id;
 pub use failure::OnStoreFailure;
+pub use hash_tag::HashTag;
+use hash_tag::Tagging;
 use tree::Level;
 
 /// All rules in force. Built once from checked files, then never changed.
@@ -45,6 +48,10 @@ struct Domain {
     overrides_id: u64,
     /// What is answered while the store does not answer; `None` if no file of the domain says it.
     on_store_failure: Option<OnStoreFailure>,
+    /// What its keys are kept together by in a cluster.
+    hash_tag: Option<HashTag>,
+    /// The same, ready to be asked.
+    tagging: Tagging,
 }
 
 /// Modes of the whole server that change what a request asks.
@@ -103,6 +110,8 @@ impl Domain {
             overrides_count_refused: true,
             overrides_id: limit_id(name, &Path::default(), 0),
             on_store_failure: None,
+            hash_tag: None,
+            tagging: Tagging::Identity,
         }
     }
 }

@@ -28,8 +28,15 @@ impl RuleSet {
 /// What one descriptor came to.
 enum Found<'r> {
     Miss(Miss),
-    Node(&'r Node, Identity),
-    Override(Override, Identity),
+    Node(&'r Node, Counted),
+    Override(Override, Counted),
+}
+
+/// Where a descriptor is counted.
+struct Counted {
+    identity: Identity,
+    /// What it is kept together with others by.
+    tag: Option<u64>,
 }
 
 impl<'r> Found<'r> {
@@ -37,21 +44,30 @@ impl<'r> Found<'r> {
         let Some(domain) = domain else { return Self::Miss(Miss::Domain) };
         let entries = &descriptor.entries;
         let len = entries.iter().map(|entry| Identity::entry_len(&entry.key, &entry.value)).sum();
-        let mut identity = Identity::of(domain.name.as_bytes(), len);
+        let identity = Identity::of(domain.name.as_bytes(), len);
+        let mut counted = Counted { identity, tag: domain.tagging.of_all() };
         if let Some(limit) = descriptor.limit {
             for entry in entries {
-                identity.entry(&entry.key, &entry.value);
+                counted.entry(domain, &entry.key, &entry.value);
             }
-            return Self::Override(limit, identity);
+            return Self::Override(limit, counted);
         }
         let walked = domain.root.walk(entries, |node, entry, _| {
             let (key, value) = node.counted(entry);
-            identity.entry(key, value);
+            counted.entry(domain, key, value);
         });
         match walked {
             Err(miss) => Self::Miss(miss),
-            Ok(node) => Self::Node(node, identity),
+            Ok(node) => Self::Node(node, counted),
         }
+    }
+}
+
+impl Counted {
+    fn entry(&mut self, domain: &Domain, key: &[u8], value: &[u8]) {
+        self.identity.entry(key, value);
+        // The first entry of that key decides.
+        self.tag = self.tag.or_else(|| domain.tagging.of_entry(key, value));
     }
 }
 
@@ -103,20 +119,20 @@ impl<'r, 'q> Asking<'r, 'q> {
     fn ask(&mut self, descriptor: &Descriptor, found: Found<'r>, replaced: &[&str]) -> Matched<'r> {
         match found {
             Found::Miss(miss) => Matched::Nothing(miss),
-            Found::Override(limit, identity) => {
-                self.ask_override(descriptor, limit, identity);
+            Found::Override(limit, counted) => {
+                self.ask_override(descriptor, limit, counted);
                 Matched::Limited(None)
             }
-            Found::Node(node, identity) => match &node.rule {
+            Found::Node(node, counted) => match &node.rule {
                 Rule::None if node.children.is_empty() => Matched::Exempt,
                 Rule::None => Matched::Nothing(Miss::DeeperEntry),
                 Rule::Unlimited { .. } => Matched::Unlimited,
-                Rule::Limited(limited) => self.ask_limits(descriptor, node, limited, identity, replaced),
+                Rule::Limited(limited) => self.ask_limits(descriptor, node, limited, counted, replaced),
             },
         }
     }
 
-    fn ask_override(&mut self, descriptor: &Descriptor, limit: Override, identity: Identity) {
+    fn ask_override(&mut self, descriptor: &Descriptor, limit: Override, counted: Counted) {
         let Some(domain) = self.domain else { return };
         let limit = limit.limit(domain.overrides_count_refused);
         let mut path = Path::default();
@@ -125,7 +141,7 @@ impl<'r, 'q> Asking<'r, 'q> {
             path.push(&key, (!value.is_empty()).then_some(&value));
         }
         self.charges.push(Charge {
-            key: identity.into_key(&limit, false),
+            key: counted.identity.into_key(&limit, false),
             limit,
             hits: self.request.hits(descriptor),
             shadow: false,
@@ -134,7 +150,7 @@ impl<'r, 'q> Asking<'r, 'q> {
         });
         self.limits.push(None);
         self.metric_paths.push(Some(Box::new(path)));
-        self.groups.push(Group { charges: 1, quota: self.modes.global_quota });
+        self.groups.push(Group { charges: 1, quota: self.modes.global_quota, tag: counted.tag });
     }
 
     fn ask_limits(
@@ -142,13 +158,14 @@ impl<'r, 'q> Asking<'r, 'q> {
         descriptor: &Descriptor,
         node: &'r Node,
         limited: &'r Limited,
-        identity: Identity,
+        counted: Counted,
         replaced: &[&str],
     ) -> Matched<'r> {
         let hits = self.request.hits(descriptor);
         let kept = |name: &str| name.is_empty() || !replaced.contains(&name);
         let mut limits = limited.limits.iter().filter(|limit| kept(&limit.name)).peekable();
         let before = self.charges.len();
+        let Counted { identity, tag } = counted;
         let mut identity = Some(identity);
         while let Some(limit) = limits.next() {
             // The last limit takes the identity itself; most rules have only one.
@@ -171,7 +188,7 @@ impl<'r, 'q> Asking<'r, 'q> {
         if charges == 0 {
             return Matched::Exempt;
         }
-        self.groups.push(Group { charges, quota: limited.quota || self.modes.global_quota });
+        self.groups.push(Group { charges, quota: limited.quota || self.modes.global_quota, tag });
         Matched::Limited(Some(&limited.facts))
     }
 

@@ -7,6 +7,7 @@ use crate::commands::Shell;
 
 const GOOD: &str = "domain: edge
 on_store_failure: deny
+hash_tag: remote_address
 descriptors:
 - key: remote_address
   rate_limit: {name: per-address, algorithm: token_bucket, requests_per_unit: 20, unit: second, burst: 50}

@@ -106,6 +106,20 @@ fn what_a_file_says_of_a_store_that_fails_is_told() {
 }
 
 #[test]
+fn what_stays_together_in_a_cluster_is_told() {
+    let check = |tag: &str, told: &str| {
+        let rules = format!("hash_tag: {tag}\n{SHOP}");
+        let shell = Shell::with(&[("rules/shop.yaml", &rules)]);
+        let ran = shell.run("explain --rules rules --domain shop tenant=blue");
+        assert!(ran.stdout.contains(&format!("\nin a Redis Cluster, {told}\n")), "{}", ran.stdout);
+        let ran = shell.run("explain --json --rules rules --domain shop tenant=blue");
+        assert!(ran.stdout.contains(&format!("\"hash_tag\": \"{tag}\"")), "{}", ran.stdout);
+    };
+    check("domain", "the whole domain is in one slot (`hash_tag: domain`)");
+    check("tenant", "what has the same `tenant` is in one slot (`hash_tag: tenant`)");
+}
+
+#[test]
 fn machines_get_json() {
     assert_snapshot!("explain_json_of_a_hit", explain("--json --domain shop path=/api/v1"));
     assert_snapshot!("explain_json_of_a_miss", explain("--json --domain shop tenant=acme user=7"));

@@ -94,6 +94,7 @@ impl Replay {
             }
         }
         let options = LoadOptions {
+            hash_tag: None,
             merge_domains: is_on("MERGE_DOMAIN_CONFIG"),
             strict: false,
             defaults: Defaults {

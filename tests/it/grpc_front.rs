@@ -91,6 +91,7 @@ pub(crate) fn limiter() -> (Arc<Limiter>, Arc<MoodyStore>, Arc<Metrics>) {
         domain_at: Position { line: 1, column: 1 },
         overrides_count_refused: None,
         on_store_failure: None,
+        hash_tag: None,
         descriptors: Vec::new(),
     };
     limiter.put_rules(Arc::new(RuleSet::compile(&[file])));

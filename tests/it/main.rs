@@ -22,6 +22,7 @@ mod golden_transcripts;
 mod grpc_calls;
 mod grpc_front;
 mod grpc_hostile;
+mod hash_tags;
 mod headers;
 mod hostile_rules;
 mod http_front;

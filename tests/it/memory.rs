@@ -38,7 +38,7 @@ fn hit_each(names: &[usize], limit: &Limit) -> Settlement {
         mark: false,
         limit_id: 7,
     });
-    let groups = names.iter().map(|_| Group { charges: 1, quota: false });
+    let groups = names.iter().map(|_| Group { charges: 1, quota: false, tag: None });
     Settlement::new(charges.collect(), groups.collect())
 }
 

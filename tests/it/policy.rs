@@ -44,7 +44,7 @@ fn settlement(asked: &str) -> Settlement {
         };
         let before = charges.len();
         charges.extend(limits.split(", ").map(charge));
-        groups.push(Group { charges: charges.len() - before, quota });
+        groups.push(Group { charges: charges.len() - before, quota, tag: None });
     }
     let mut settlement = Settlement::new(charges.into(), groups.into());
     match mode {

@@ -40,7 +40,7 @@ impl Script {
         let charges = ask.descriptors.iter().flat_map(|(rule, hits)| self.charges(domain, *rule, *hits));
         let groups = ask.descriptors.iter().map(|(rule, _)| {
             let rule = &self.rules[*rule];
-            Group { charges: rule.limits.len(), quota: rule.quota }
+            Group { charges: rule.limits.len(), quota: rule.quota, tag: None }
         });
         let mut settlement = Settlement::new(charges.collect(), groups.collect());
         settlement.global_shadow = ask.global_shadow;

@@ -14,6 +14,7 @@ pub(crate) fn file(domain: &str, descriptors: Vec<Node>) -> RuleFile {
         domain_at: Position::START,
         overrides_count_refused: None,
         on_store_failure: None,
+        hash_tag: None,
         descriptors,
     }
 }

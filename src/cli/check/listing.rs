@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::numbers;
 use crate::cli::output::{aligned, counted, faint, printable, strong};
 use crate::engine::Path;
+use crate::rules::HashTag;
 use crate::rules::file::{Node, NodeLimit, NodeLimits, RuleFile};
 
 /// How many lines of one domain are printed: more is for machines.
@@ -59,6 +60,11 @@ fn on_store_failure(files: &[&RuleFile]) -> Option<&'static str> {
     files.iter().find_map(|file| file.on_store_failure).map(|(policy, _)| policy.name())
 }
 
+/// What the keys of a domain are kept together by in a cluster.
+fn hash_tag<'f>(files: &[&'f RuleFile]) -> Option<&'f str> {
+    files.iter().find_map(|file| file.hash_tag.as_ref()).map(HashTag::name)
+}
+
 /// Each domain as a tree, one line for each limit.
 pub(super) fn text(files: &[RuleFile]) -> String {
     let mut text = String::new();
@@ -67,6 +73,9 @@ pub(super) fn text(files: &[RuleFile]) -> String {
         let _ = writeln!(text, "{}  {}", strong(printable(domain)), faint(names.join(", ")));
         if let Some(policy) = on_store_failure(&files) {
             let _ = writeln!(text, "  on_store_failure: {policy}");
+        }
+        if let Some(tag) = hash_tag(&files) {
+            let _ = writeln!(text, "  hash_tag: {}", printable(tag));
         }
         let mut rows = Vec::new();
         for file in files {
@@ -136,7 +145,13 @@ pub(super) fn json(files: &[RuleFile]) -> Json {
             add_json(&file.name, &file.descriptors, &Path::default(), &mut rules);
         }
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        json!({"domain": domain, "files": names, "on_store_failure": on_store_failure(&files), "rules": rules})
+        json!({
+            "domain": domain,
+            "files": names,
+            "on_store_failure": on_store_failure(&files),
+            "hash_tag": hash_tag(&files),
+            "rules": rules,
+        })
     };
     domains(files).into_iter().map(domain).collect()
 }

@@ -6,8 +6,8 @@ use super::why::{kind, statement, words};
 use super::{Told, node};
 use crate::cli::entries::shown;
 use crate::cli::numbers;
-use crate::rules::OnStoreFailure;
 use crate::rules::explain::{Applied, End, Explained, How, Spot, StepTaken};
+use crate::rules::{HashTag, OnStoreFailure};
 
 impl Told<'_> {
     /// All of it.
@@ -24,6 +24,7 @@ impl Told<'_> {
             "domain": self.explain.asked.domain,
             "files": files,
             "on_store_failure": self.explanation.on_store_failure().map(OnStoreFailure::name),
+            "hash_tag": self.explanation.hash_tag().map(HashTag::name),
             "limited": self.explanation.is_limited(),
             "descriptors": descriptors,
         })

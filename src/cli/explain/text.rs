@@ -12,8 +12,8 @@ use crate::cli::output::{aligned, bad, doubtful, faint, good, hint, printable, s
 use crate::engine::Miss;
 use crate::limit::Limit;
 use crate::request::{Descriptor, Entry};
-use crate::rules::OnStoreFailure;
 use crate::rules::explain::{Applied, End, Explained, Hint, How, Spot, Why};
+use crate::rules::{HashTag, OnStoreFailure};
 use crate::yaml::quoted;
 
 /// How a step is called.
@@ -36,6 +36,9 @@ impl Told<'_> {
         };
         if let Some(policy) = self.explanation.on_store_failure() {
             let _ = writeln!(text, "{}", if_the_store_fails(policy));
+        }
+        if let Some(tag) = self.explanation.hash_tag() {
+            let _ = writeln!(text, "{}", kept_together(tag));
         }
         let several = self.request.descriptors.len() > 1;
         for (index, explained) in self.explanation.descriptors.iter().enumerate() {
@@ -255,6 +258,18 @@ const fn if_the_store_fails(policy: OnStoreFailure) -> &'static str {
         }
         OnStoreFailure::Allow => "if the store fails, everything passes (`on_store_failure: allow`)",
         OnStoreFailure::Deny => "if the store fails, what is limited is refused (`on_store_failure: deny`)",
+    }
+}
+
+fn kept_together(tag: &HashTag) -> String {
+    match tag {
+        HashTag::Domain => {
+            "in a Redis Cluster, the whole domain is in one slot (`hash_tag: domain`)".to_owned()
+        }
+        HashTag::Entry(key) => {
+            let key = printable(key);
+            format!("in a Redis Cluster, what has the same `{key}` is in one slot (`hash_tag: {key}`)")
+        }
     }
 }
 

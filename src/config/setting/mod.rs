@@ -11,6 +11,7 @@ use self::redis as redis_settings;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
+use crate::rules::load::hash_tag;
 use crate::telemetry::{Filter, Format};
 use crate::yaml::{Message, Problem, Value, quoted};
 
@@ -56,6 +57,7 @@ const SERVER: &[Setting] = &[
     setting("defaults.burst", |value, to| {
         put(&mut to.reload.options.defaults.burst, value.u64_in(1..=u64::from(u32::MAX)).map(Some));
     }),
+    setting("hash_tag", |value, to| put(&mut to.reload.options.hash_tag, hash_tag(value).map(Some))),
     setting("reload.debounce_ms", |value, to| {
         put(&mut to.reload.debounce_ms, value.u64_in(1..=MAX_WAIT_MS));
     }),

@@ -4,11 +4,11 @@ mod limit;
 mod metadata;
 
 use crate::limit::Algorithm;
-use crate::yaml::{self, Fields, Kind, Message, Node as Tree, Position, Problem, Severity, quoted};
+use crate::yaml::{self, Fields, Kind, Message, Node as Tree, Position, Problem, Severity, Value, quoted};
 
-use super::OnStoreFailure;
 use super::file::{Defaults, Node, NodeLimits, RuleFile};
 use super::pattern::is_pattern;
+use super::{HashTag, OnStoreFailure};
 
 /// What came of one file.
 pub(super) struct DecodedFile {
@@ -18,6 +18,8 @@ pub(super) struct DecodedFile {
     pub(super) problems: Vec<Problem>,
     /// The names that its rules replace.
     pub(super) replaced_names: Vec<ReplacedName>,
+    /// Where its `hash_tag` stands, if it has one.
+    pub(super) hash_tag_at: Option<Position>,
 }
 
 /// A name under `replaces`.
@@ -65,19 +67,25 @@ const DESCRIPTOR_KEYS: [&str; 10] = [
 const OWN_LIMIT_KEYS: [&str; 4] = ["algorithm", "burst", "unit_multiplier", "count_refused"];
 
 /// Our own keys at the root of a file.
-const OWN_ROOT_KEYS: [&str; 2] = ["defaults", "on_store_failure"];
+const OWN_ROOT_KEYS: [&str; 3] = ["defaults", "on_store_failure", "hash_tag"];
 
 /// What the decoding of a file carries along.
 struct Context {
     defaults: Defaults,
     replaced_names: Vec<ReplacedName>,
+    hash_tag_at: Option<Position>,
 }
 
 /// Decodes one file; `general` are the defaults of the settings.
 pub(super) fn decode(name: &str, text: &[u8], general: Defaults) -> DecodedFile {
-    let mut context = Context { defaults: general, replaced_names: Vec::new() };
+    let mut context = Context { defaults: general, replaced_names: Vec::new(), hash_tag_at: None };
     let decoded = yaml::decode(name, text, |fields| root(name, fields, &mut context));
-    DecodedFile { file: decoded.value, problems: decoded.problems, replaced_names: context.replaced_names }
+    DecodedFile {
+        file: decoded.value,
+        problems: decoded.problems,
+        replaced_names: context.replaced_names,
+        hash_tag_at: context.hash_tag_at,
+    }
 }
 
 fn root(name: &str, fields: &mut Fields<'_, '_>, context: &mut Context) -> RuleFile {
@@ -96,6 +104,10 @@ fn root(name: &str, fields: &mut Fields<'_, '_>, context: &mut Context) -> RuleF
         let policies = OnStoreFailure::ALL.map(|policy| (policy.name(), policy));
         Some((value.choice(&policies)?, value.position()))
     });
+    let hash_tag = fields.field("hash_tag", |value| {
+        context.hash_tag_at = Some(value.position());
+        hash_tag(value)
+    });
     let descriptors = descriptors(fields, context);
     misplaced(fields, "root");
     RuleFile {
@@ -104,8 +116,20 @@ fn root(name: &str, fields: &mut Fields<'_, '_>, context: &mut Context) -> RuleF
         domain_at,
         overrides_count_refused: defaults.count_refused,
         on_store_failure,
+        hash_tag,
         descriptors,
     }
+}
+
+/// What the keys of a domain are kept together by, in rule files and settings alike.
+pub fn hash_tag(value: &mut Value<'_, '_>) -> Option<HashTag> {
+    let tag = HashTag::from_name(&value.text()?);
+    if tag.is_none() {
+        value.error(
+            Message::new("this is empty").expected("`domain` or the key of an entry, such as `tenant`"),
+        );
+    }
+    tag
 }
 
 fn defaults(fields: &mut Fields<'_, '_>) -> Defaults {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::file::{NodeLimit, NodeLimits, RuleFile};
 pub use super::tree::Step as How;
-use super::{Modes, OnStoreFailure, RuleSet};
+use super::{HashTag, Modes, OnStoreFailure, RuleSet};
 use crate::engine::{Matched, Miss};
 use crate::limit::Limit;
 use crate::request::{Descriptor, Entry, Request};
@@ -148,6 +148,12 @@ impl Explanation<'_> {
     #[must_use]
     pub fn on_store_failure(&self) -> Option<OnStoreFailure> {
         self.files.iter().find_map(|file| file.on_store_failure).map(|(policy, _)| policy)
+    }
+
+    /// What the keys of the domain are kept together by in a cluster; `None` for their own identity.
+    #[must_use]
+    pub fn hash_tag(&self) -> Option<&HashTag> {
+        self.files.iter().find_map(|file| file.hash_tag.as_ref())
     }
 
     /// Whether a limit applies to any of the descriptors.
