@@ -20,6 +20,9 @@ pub(super) struct Answer {
     pub(super) outcome: Outcome,
     /// What was booked, per charge; empty unless it was wanted.
     pub(super) booked: SmallVec<[Booked; 2]>,
+    /// The verdicts that it would have come to had the request been refused elsewhere; empty unless what was
+    /// booked was wanted.
+    pub(super) if_refused: SmallVec<[Verdict; 2]>,
 }
 
 /// What one charge booked.
@@ -75,6 +78,12 @@ fn read_one(bytes: &mut &[u8], work: &Work) -> Option<Result<Answer, StoreError>
             let (hits, place_ms) = (i64::from_be_bytes(take(bytes)?), u64::from_be_bytes(take(bytes)?));
             answer.booked.push(Booked { hits, place_ms });
         }
+    }
+    if work.wants_booked {
+        answer.if_refused = match fate {
+            REFUSED => answer.outcome.verdicts.clone(),
+            _ => (0..work.verdicts).map(|_| verdict(bytes)).collect::<Option<_>>()?,
+        };
     }
     Some(Ok(answer))
 }
