@@ -131,7 +131,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn settle(&self, settlement: &Settlement) -> Settling {
-        self.send(Work::settle(&self.key_prefix, settlement, false))
+        self.send(Work::settle(&self.key_prefix, &[], settlement, false))
     }
 
     /// Whether the server runs the script, which a mere `PING` would not show.
