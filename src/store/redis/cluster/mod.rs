@@ -2,11 +2,11 @@
 //!
 //! A request whose charges are in one slot is one atomic step, as everywhere. A script reaches one slot, so
 //! a request over several is settled slot by slot, in a task of its own, which a caller that goes away does
-//! not end: see [`parts`]. Never is a hit admitted over the limit. What may happen instead: a request is
+//! not end: see `parts`. Never is a hit admitted over the limit. What may happen instead: a request is
 //! refused by hits that another request books and gives back a moment later; and hits of a request that
 //! was not answered stay charged until they expire.
 //!
-//! [`routes`] knows the way to the slots and sends again what a node says it has not run, and nothing else.
+//! `routes` knows the way to the slots and sends again what a node says it has not run, and nothing else.
 
 mod asker;
 mod call;
