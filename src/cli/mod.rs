@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod entries;
 mod explain;
+mod migrate;
 mod numbers;
 mod output;
 mod rules;
@@ -45,6 +46,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Ask(ask::Ask),
+    Migrate(migrate::Migrate),
     Completions(completions::Completions),
 }
 
@@ -59,6 +61,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
             Command::Ask(ask) => ask.run(),
+            Command::Migrate(migrate) => migrate.run().map(|()| ExitCode::SUCCESS),
             Command::Completions(completions) => completions.run(),
         }
     }

@@ -32,7 +32,7 @@ pub(super) struct Serve {
     /// Rule file, or directory of *.yaml and *.yml files; may be given several times
     #[arg(long, value_name = "PATH")]
     rules: Vec<PathBuf>,
-    /// Where states are kept: `memory`, or a URL such as `redis://localhost:6379`
+    /// Where states are kept: `memory`, or a URL such as `redis://localhost:6379` or `postgres://user@host/database`
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Where Envoy asks [default: 0.0.0.0:8081]

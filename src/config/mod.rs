@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::connections::Bounds;
 use crate::limiter::breaker;
-use crate::store::{memory, redis as redis_store};
+use crate::store::{memory, postgres, redis as redis_store};
 use crate::yaml::Problem;
 use crate::{grpc, http, limiter, reload, telemetry};
 
@@ -60,6 +60,8 @@ pub struct Config {
     pub ready_follows_store: bool,
     /// How Redis is reached, if that is the store.
     pub redis: redis_store::Settings,
+    /// How Postgres is reached and used, if that is the store.
+    pub postgres: postgres::Settings,
     /// How requests are answered.
     pub limiter: limiter::Settings,
     /// Milliseconds between saying `NOT_SERVING` and closing connections.
@@ -70,6 +72,8 @@ pub struct Config {
     pub telemetry: telemetry::Settings,
     /// What the sources say about Redis; `redis` is made of it once all are read.
     redis_options: redis_store::Options,
+    /// What the sources say about Postgres; `postgres` is completed from it once all are read.
+    postgres_options: postgres::Options,
     /// The directory that relative paths of the present source start from.
     relative_to: PathBuf,
 }
@@ -81,6 +85,8 @@ pub enum StoreKind {
     Memory,
     /// In a Redis.
     Redis,
+    /// In a table of Postgres.
+    Postgres,
 }
 
 /// What the command line says; it overrides all else.
@@ -128,6 +134,7 @@ impl Default for Config {
             breaker: breaker::Settings::default(),
             ready_follows_store: false,
             redis: redis_store::Settings::default(),
+            postgres: postgres::Settings::default(),
             limiter: limiter::Settings {
                 near_limit_ratio: DEFAULT_NEAR_LIMIT_RATIO,
                 ..limiter::Settings::default()
@@ -136,6 +143,7 @@ impl Default for Config {
             worker_threads: None,
             telemetry: telemetry::Settings::default(),
             redis_options: redis_store::Options::default(),
+            postgres_options: postgres::Options::default(),
             relative_to: PathBuf::new(),
         }
     }
@@ -150,6 +158,14 @@ impl Config {
         Self::load_with(flags, std::env::vars_os())
     }
 
+    /// The same for a command that needs the store and no rules.
+    ///
+    /// # Errors
+    /// As [`Self::load`], but for rules that are not given.
+    pub fn load_without_rules(flags: &Flags) -> Result<Self, ConfigError> {
+        source::load(flags, std::env::vars_os(), false)
+    }
+
     /// The same with an environment that is given.
     ///
     /// # Errors
@@ -158,7 +174,7 @@ impl Config {
         flags: &Flags,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        source::load(flags, environment)
+        source::load(flags, environment, true)
     }
 }
 

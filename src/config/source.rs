@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::setting::{Setting, complete, settings};
+use super::setting::{Setting, complete, read_foreign_variables, settings};
 use super::{Config, ConfigError, Flags};
 use crate::yaml::{self, Decoder, Fields, Kind, Message, Node, Position, Problem, Problems, Scalar, quoted};
 
@@ -23,9 +23,12 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub(super) fn load(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
+    needs_rules: bool,
 ) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     let mut problems = Vec::new();
+    let environment: Vec<(OsString, OsString)> = environment.into_iter().collect();
+    read_foreign_variables(&environment, &mut config);
     let mut variables = variables(environment, &mut problems);
     let named = variables.remove(CONFIG_VARIABLE);
     if named.as_deref() == Some("") {
@@ -38,7 +41,7 @@ pub(super) fn load(
     config.relative_to = PathBuf::new();
     read_variables(&variables, &mut config, &mut problems);
     read_flags(flags, &mut config, &mut problems);
-    if config.reload.paths.is_empty() && problems.is_empty() {
+    if needs_rules && config.reload.paths.is_empty() && problems.is_empty() {
         let message = Message::new("no rules are given")
             .expected("`--rules PATH`, FLUXLIMIT_RULES, or `rules` in the settings file");
         problems.push(Problem::of_file("settings", message));

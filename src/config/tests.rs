@@ -186,6 +186,86 @@ fn a_value_that_is_not_text_is_a_mistake() {
 }
 
 #[test]
+fn a_postgres_is_put_together_of_all_sources() {
+    use crate::store::postgres::{Password, Secret};
+    let text = "store: postgres://elsewhere/x\npostgres:\n  user: app\n  password_file: pw\n  schema: limits\n  connect_timeout_ms: 250\n";
+    let directory = tempfile::tempdir().unwrap();
+    let [file, secrets] = ["fluxlimit.yaml", "pw"].map(|name| directory.path().join(name));
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(&secrets, "x").unwrap();
+    let with_file = || Flags { config: Some(file.clone()), ..self::flags() };
+    let flags = Flags { store: Some("host=/run/postgresql dbname=limits".to_owned()), ..with_file() };
+    let environment = [
+        ("FLUXLIMIT_POSTGRES__CONNECTIONS", "4"),
+        ("FLUXLIMIT_POSTGRES__DURABILITY", "off"),
+        ("FLUXLIMIT_STORE_TIMEOUT_MS", "30"),
+        ("PGPORT", "6000"),
+        ("PGUSER", "nobody"),
+        ("HOME", "/home/x"),
+    ];
+    let config = load(&flags, &environment).unwrap();
+    let postgres = &config.postgres;
+    assert_eq!(config.store, StoreKind::Postgres);
+    assert_eq!(
+        postgres.server.to_string(),
+        "Postgres at /run/postgresql/.s.PGSQL.6000, database `limits`, user `app`"
+    );
+    assert_eq!(postgres.server.password, Some(Password::File(secrets.clone())));
+    assert_eq!(postgres.server.passfile, Some("/home/x/.pgpass".into()));
+    assert_eq!(
+        (postgres.connections, postgres.connect_timeout_ms, postgres.timeout_ms, postgres.schema.as_str()),
+        (4, 250, 30, "limits")
+    );
+    std::fs::remove_file(secrets).unwrap();
+
+    let to_memory = Flags { store: Some("memory".to_owned()), ..with_file() };
+    assert_eq!(load(&to_memory, &[]).unwrap().store, StoreKind::Memory);
+
+    let by_environment = Flags { store: Some("postgres".to_owned()), ..self::flags() };
+    let environment = [("USER", "os"), ("PGHOST", "db"), ("PGPASSWORD", "secret"), ("PGDATABASE", "")];
+    let server = load(&by_environment, &environment).unwrap().postgres.server;
+    assert_eq!(server.to_string(), "Postgres at db:5432, database `os`, user `os`");
+    assert_eq!(server.password, Some(Password::Text(Secret::new("secret"))));
+}
+
+#[test]
+fn what_is_wrong_about_a_postgres_is_told_without_its_secrets() {
+    let text = "\
+store: postgres://app:hunter2@db?sslmode=verify-full
+postgres:
+  user: other
+  password: hunter2
+";
+    assert_eq!(
+        mistakes(text, &[("PGSSLROOTCERT", "/nowhere/ca.pem")], flags()),
+        "2 mistakes in the settings
+settings: postgres.password: the connection string of the store has `password` as well
+settings: postgres.user: the connection string of the store has `user` as well"
+    );
+    let text =
+        "store: postgres://db\npostgres: { password: [hunter2], port: 0, migrations: on, table: '' }\n";
+    assert_eq!(
+        mistakes(text, &[("FLUXLIMIT_POSTGRES__PASSWORD", "")], flags()),
+        "5 mistakes in the settings
+FILE:2:23: postgres.password: this is no password; expected a text that is not empty
+FILE:2:40: postgres.port: `0` is out of range; expected a whole number from 1 to 65535
+FILE:2:55: postgres.migrations: unknown value `on`; expected `auto`, `check` or `off`
+FILE:2:66: postgres.table: `` is no name of a schema or table; expected 1 to 63 printable bytes
+FLUXLIMIT_POSTGRES__PASSWORD: the variable is empty; expected a value, or no such variable"
+    );
+    let error = mistakes("store: postgres://app:hunter2/x@db\n", &[], flags());
+    assert!(error.contains("a port is no whole number") && !error.contains("hunter2"), "{error}");
+    let error = mistakes("store: postgres://app@db?hunter2=1\n", &[], flags());
+    assert!(
+        error.contains("FILE:1:8: store: this connection string") && !error.contains("hunter2"),
+        "{error}"
+    );
+    // A long number is a password like any other, and not to be repeated as one that is too large.
+    let file = file("store: postgres://u@db\npostgres: { password: 123456789012345678901234 }\n");
+    assert!(load(&with_file(&file), &[]).is_ok());
+}
+
+#[test]
 fn a_redis_is_put_together_of_all_sources() {
     use crate::store::redis::{Endpoint, Form, Password};
     let text = "store: redis://elsewhere\nredis:\n  username: app\n  password_file: secrets/pw\n  key_prefix: 'x:'\n";

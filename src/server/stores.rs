@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::{Config, StoreKind};
 use crate::metrics::{Gauge, Metrics};
 use crate::store::memory::MemoryStore;
+use crate::store::postgres::PostgresStore;
 use crate::store::redis::cluster::ClusterStore;
 use crate::store::redis::{Form, RedisStore};
 use crate::store::{Observer, Store};
@@ -21,7 +22,16 @@ pub(super) fn open(config: &Config, metrics: &Metrics, observer: Arc<dyn Observe
             memory(config, metrics)
         }
         StoreKind::Redis => redis(config, metrics, observer),
+        StoreKind::Postgres => postgres(config, metrics, observer),
     }
+}
+
+fn postgres(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
+    tracing::info!("the store is {}", config.postgres.server);
+    let store = Arc::new(PostgresStore::new(&config.postgres, observer));
+    let waiting = store.clone();
+    metrics.show_waiting(move || waiting.queued());
+    store
 }
 
 fn redis(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc<dyn Store> {

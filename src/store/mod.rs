@@ -1,6 +1,7 @@
 //! Where states are kept: applies a settlement as one atomic step.
 
 pub mod memory;
+pub mod postgres;
 pub mod queue;
 pub mod redis;
 

@@ -74,7 +74,7 @@ fn completions_are_there_for_every_shell() {
     for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = shell.run(&format!("completions {name}"));
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{name}");
-        for command in ["serve", "check", "explain", "ask", "against"] {
+        for command in ["serve", "check", "explain", "ask", "migrate", "against"] {
             assert!(ran.stdout.contains(command), "{name} lacks {command}");
         }
     }
@@ -84,7 +84,7 @@ fn completions_are_there_for_every_shell() {
 #[test]
 fn help_teaches_with_examples_and_names_the_exit_codes() {
     let shell = Shell::with(&[]);
-    for command in ["serve", "check", "explain", "ask", "completions"] {
+    for command in ["serve", "check", "explain", "ask", "migrate", "completions"] {
         let ran = shell.run(&format!("{command} --help"));
         assert_eq!(ran.code, Some(0), "{command}");
         assert!(ran.stdout.contains("Examples:"), "{command}");

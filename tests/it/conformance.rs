@@ -11,8 +11,7 @@ use fluxlimit::algorithm::State;
 use fluxlimit::engine::{Key, Outcome, Settlement, settle};
 use fluxlimit::limit::Limit;
 use fluxlimit::store::memory::{MemoryStore, Settings};
-use fluxlimit::store::redis::{self, RedisStore};
-use fluxlimit::store::{Observer, RoundTrip, Store};
+use fluxlimit::store::{Settling, Store};
 use fluxlimit::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -20,10 +19,9 @@ use tokio::runtime::Runtime;
 
 use crate::settlements::{Script, scripts};
 use crate::steps::{START_MS, config};
-use crate::support::Redis;
 
 /// A store under test, with its clock in our hands.
-trait Subject {
+pub(crate) trait Subject {
     fn store(&self) -> &dyn Store;
 
     /// Puts the store's clock, which may stand still and run back.
@@ -34,23 +32,23 @@ trait Subject {
 }
 
 /// Runs `cases` random scripts on `subject`, each in a domain of its own.
-fn conforms(runtime: &Runtime, subject: &impl Subject, cases: u32) {
+pub(crate) fn conforms(runtime: &Runtime, subject: &impl Subject, cases: u32) {
     let mut runner = TestRunner::new(ProptestConfig { cases, ..config() });
     let run = runner.run(&scripts(), |script| runtime.block_on(run(subject, &script, &domain())));
     run.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// A name that nobody else has.
-fn domain() -> String {
+pub(crate) fn domain() -> String {
     static DOMAINS: AtomicUsize = AtomicUsize::new(0);
     format!("conformance-{}-{}", std::process::id(), DOMAINS.fetch_add(1, Ordering::Relaxed))
 }
 
-async fn run(subject: &impl Subject, script: &Script, domain: &str) -> Result<(), TestCaseError> {
+pub(crate) async fn run(subject: &impl Subject, script: &Script, domain: &str) -> Result<(), TestCaseError> {
     let keys = script.keys(domain);
     let mut engine = Engine::default();
     let mut now_ms = START_MS;
@@ -60,7 +58,7 @@ async fn run(subject: &impl Subject, script: &Script, domain: &str) -> Result<()
         subject.set_clock(now);
         let settlement = script.settlement(domain, ask);
         let expected = engine.settle(&settlement, now);
-        let found = subject.store().settle(&settlement).outcome().await.expect("the store answers");
+        let found = answered(subject.store().settle(&settlement)).await?;
         prop_assert_eq!(found, expected, "outcome of ask {}", index);
         for (key, limit) in &keys {
             let (found, expected) = (subject.state(key).await, engine.states.get(key).cloned());
@@ -71,18 +69,22 @@ async fn run(subject: &impl Subject, script: &Script, domain: &str) -> Result<()
     Ok(())
 }
 
-fn live(state: Option<State>, limit: &Limit, now: Timestamp) -> Option<State> {
+pub(crate) async fn answered(settling: Settling) -> Result<Outcome, TestCaseError> {
+    settling.outcome().await.map_err(|error| TestCaseError::fail(format!("no answer: {error}")))
+}
+
+pub(crate) fn live(state: Option<State>, limit: &Limit, now: Timestamp) -> Option<State> {
     state.filter(|state| state.reset_ms(limit, now) > 0)
 }
 
 /// What a store should be: the pure `settle` on a map.
 #[derive(Default)]
-struct Engine {
-    states: HashMap<Key, State>,
+pub(crate) struct Engine {
+    pub(crate) states: HashMap<Key, State>,
 }
 
 impl Engine {
-    fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Outcome {
+    pub(crate) fn settle(&mut self, settlement: &Settlement, now: Timestamp) -> Outcome {
         let stored: Vec<Option<&State>> = settlement.keys().map(|key| self.states.get(key)).collect();
         let (outcome, writes) = settle(settlement, now, &stored);
         for write in writes {
@@ -122,57 +124,4 @@ impl Subject for Memory {
 #[test]
 fn the_memory_store_agrees_with_the_engine() {
     conforms(&runtime(), &Memory::new(), 1000);
-}
-
-/// A Redis of its own, asked with the time of the test.
-#[derive(Debug)]
-struct Shared {
-    clock: Arc<ManualClock>,
-    store: RedisStore,
-    _server: Redis,
-}
-
-impl Shared {
-    async fn start() -> Self {
-        Self::with_script(RedisStore::script()).await
-    }
-
-    async fn with_script(script: &str) -> Self {
-        let server = Redis::start().await;
-        let settings = redis::Settings::from_url(&server.url()).unwrap();
-        // Nothing is asserted on how fast it is.
-        let settings = redis::Settings { timeout_ms: 20_000, ..settings };
-        let clock = Arc::new(ManualClock::default());
-        let store = RedisStore::with_script(&settings, Arc::new(Nobody), Some(clock.clone()), script);
-        Self { clock, store, _server: server }
-    }
-}
-
-/// Hears nothing.
-#[derive(Debug)]
-struct Nobody;
-
-impl Observer for Nobody {
-    fn ended(&self, _: &RoundTrip<'_>) {}
-}
-
-impl Subject for Shared {
-    fn store(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn set_clock(&self, now: Timestamp) {
-        self.clock.set(now);
-    }
-
-    async fn state(&self, key: &Key) -> Option<State> {
-        self.store.state(key).await.expect("a state of this version")
-    }
-}
-
-#[test]
-fn the_redis_store_agrees_with_the_engine() {
-    let runtime = runtime();
-    let redis = runtime.block_on(Shared::start());
-    conforms(&runtime, &redis, 2000);
 }

@@ -101,6 +101,7 @@ pub(crate) fn moves_ms(limit: &Limit) -> impl Strategy<Value = i64> + use<> {
     prop_oneof![
         3 => Just(0),
         6 => 0..=period_ms / 8,
+        1 => Just(period_ms),
         2 => 0..=2 * period_ms,
         1 => period_ms..=5 * period_ms + 200_000,
         1 => -period_ms..=0,

@@ -152,3 +152,9 @@ async fn four_servers_with_wrong_clocks_on_one_redis_admit_exactly_the_limits_un
     let redis = crate::support::Redis::start().await;
     admits_exactly_the_limits(&redis.url(), &[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_servers_with_wrong_clocks_on_one_postgres_admit_exactly_the_limits_under_load() {
+    let postgres = crate::support::Postgres::start().await;
+    admits_exactly_the_limits(&postgres.url(), &[("POSTGRES__SWEEP_MS", "1000")]).await;
+}

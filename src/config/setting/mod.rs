@@ -1,12 +1,15 @@
 //! Every setting: its name, and where its value goes.
 
 mod failure;
+mod postgres;
 mod redis;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::postgres as postgres_settings;
 use self::redis as redis_settings;
 use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
@@ -31,7 +34,12 @@ const MAX_RULE_PATHS: usize = 1000;
 
 /// Every setting: those of one part after those of another.
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
-    [SERVER, failure::FAILURE, redis_settings::SETTINGS].into_iter().flatten()
+    [SERVER, failure::FAILURE, redis_settings::SETTINGS, postgres_settings::SETTINGS].into_iter().flatten()
+}
+
+/// Reads the variables of others that mean something here.
+pub(super) fn read_foreign_variables(environment: &[(OsString, OsString)], config: &mut Config) {
+    postgres_settings::read_variables(environment, config);
 }
 
 /// Puts together what several settings say.
@@ -39,6 +47,7 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
     match config.store {
         StoreKind::Memory => Vec::new(),
         StoreKind::Redis => redis_settings::complete(config),
+        StoreKind::Postgres => postgres_settings::complete(config),
     }
 }
 
@@ -161,11 +170,7 @@ fn store(value: &mut Value<'_, '_>, config: &mut Config) {
     match scheme {
         "memory" if text == scheme => config.store = StoreKind::Memory,
         _ if redis_settings::is_url(&text) => redis_settings::url(value, &text, config),
-        "postgres" | "postgresql" => {
-            value.error(
-                Message::new("this build has no Postgres store").expected("`memory` or a URL of a Redis"),
-            );
-        }
+        _ if postgres_settings::is_connection(&text) => postgres_settings::connection(value, &text, config),
         _ => {
             let message = Message::new(format!("unknown store {}", quoted(scheme)));
             value.error(message.expected("`memory` or a URL such as `redis://localhost:6379`"));

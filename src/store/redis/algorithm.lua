@@ -70,7 +70,8 @@ end
 
 local function allows(held, hits)
   if hits < 0 then return true end
-  if algorithm <= LEAKY_BUCKET then return hits <= capacity and held >= hits * period_ticks end
+  -- A bucket never holds more than its capacity, so a larger cost never fits.
+  if algorithm <= LEAKY_BUCKET then return held >= hits * period_ticks end
   if algorithm == FIXED_WINDOW then return held + hits <= count end
   return held.used + hits <= count
 end

@@ -117,9 +117,10 @@ impl Driver {
         loop {
             if self.connection.is_none() {
                 self.connect().await;
+                continue;
             }
             let shared = self.shared.clone();
-            let takes = self.connection.is_some() && self.calls.len() < MAX_CALLS;
+            let takes = self.calls.len() < MAX_CALLS;
             let (mut settlements, mut bytes) = (0, 0);
             let fits = |work: &Work| {
                 settlements += 1;
@@ -130,8 +131,6 @@ impl Driver {
                 biased;
                 Some(ended) = self.calls.next() => self.ended(ended),
                 jobs = shared.queue.take(fits), if takes => self.send(jobs, false),
-                // Neither: the attempt to connect has failed, and nothing is on its way.
-                else => {}
             }
         }
     }

@@ -128,3 +128,90 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     *bytes = rest;
     Some(*taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::engine::{Charge, Group, Identity, Settlement};
+    use crate::limit::{Algorithm, Limit, LimitSpec, Unit};
+
+    fn work(charges: usize, wants_booked: bool) -> Work {
+        let limit = Limit::new(LimitSpec::new(Algorithm::FixedWindow, 5, Unit::Second)).unwrap();
+        let key = Identity::of(b"d", 0).into_key(&limit, false);
+        let charge = Charge { key, limit, hits: 1, shadow: false, mark: false, limit_id: 0 };
+        let settlement = Settlement::new(
+            vec![charge; charges].into(),
+            smallvec![Group { charges, quota: false, tag: None }],
+        );
+        Work::settle(b"p:", &[], &settlement, wants_booked)
+    }
+
+    const ALLOWED: [u8; 25] = [1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 232];
+
+    fn answer(parts: &[&[u8]]) -> Value {
+        Value::BulkString(parts.concat())
+    }
+
+    #[test]
+    fn answers_are_read_in_order_and_a_problem_names_its_key() {
+        let works = [work(1, false), work(1, true), work(0, false)];
+        let booked = [[0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 9]].concat();
+        let problem: &[u8] = &[OTHER_TYPE, 0, 0];
+        let mut unbooked = ALLOWED;
+        unbooked[12] = 5;
+        let parts = [problem, &[PASSES], &ALLOWED, &booked, &unbooked, &[REFUSED]];
+        let answers = read(&answer(&parts), works.iter());
+        let Err(StoreError::Unreadable { reason }) = &answers[0] else { panic!("{answers:?}") };
+        assert!(reason.starts_with("`p:") && reason.ends_with("is of another type"), "{reason}");
+        let Ok(Answer { outcome, booked, if_refused }) = &answers[1] else { panic!("{answers:?}") };
+        let verdict = Verdict {
+            allowed: true,
+            available: 5,
+            remaining: 4,
+            retry_after_ms: Some(0),
+            reset_after_ms: 1000,
+        };
+        assert_eq!(outcome.verdicts[..], [verdict]);
+        assert_eq!(booked[..], [Booked { hits: 1, place_ms: 9 }]);
+        assert_eq!(if_refused[..], [Verdict { remaining: 5, ..verdict }]);
+        assert!(answers[2].as_ref().unwrap().outcome.refused);
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_an_error_and_no_verdict() {
+        let works = [work(1, false), work(1, false)];
+        let mut never = ALLOWED;
+        never[13..19].fill(0xff);
+        let mut neither = ALLOWED;
+        neither[0] = 2;
+        for value in [
+            Value::Nil,
+            Value::Okay,
+            answer(&[]),
+            answer(&[&[PASSES], &ALLOWED, &[PASSES]]),
+            answer(&[&[PASSES], &ALLOWED, &[PASSES], &ALLOWED, &[0]]),
+            answer(&[&[PASSES], &ALLOWED, &[PASSES], &never]),
+            answer(&[&[PASSES], &ALLOWED, &[PASSES], &neither]),
+            answer(&[&[PASSES], &ALLOWED, &[OTHER_TYPE, 0, 7]]),
+            answer(&[&[PASSES], &ALLOWED, &[9], &ALLOWED]),
+        ] {
+            let answers = read(&value, works.iter());
+            assert!(
+                answers.iter().all(|answer| matches!(answer, Err(StoreError::Unreadable { .. }))),
+                "{value:?}"
+            );
+            assert_eq!(answers.len(), 2);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(0..6u8, 0..120)) {
+            let works = [work(1, false), work(2, true)];
+            prop_assert_eq!(read(&Value::BulkString(bytes), works.iter()).len(), 2);
+        }
+    }
+}

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connect::Connector;
 use super::driver::{Driver, Links, Shared};
 use super::eviction::Eviction;
+use super::reply::{Answer, read};
 use super::script::{Script, TEXT};
 use super::settings::Settings;
 use super::state;
-use super::work::Work;
+use super::work::{Undone, Work};
 use crate::algorithm::State;
 use crate::engine::{Key, Settlement};
 use crate::store::queue::Queue;
@@ -101,21 +103,54 @@ impl RedisStore {
     pub async fn state(&self, key: &Key) -> Result<Option<State>, StoreError> {
         let mut get = redis::cmd("GET");
         get.arg([&*self.key_prefix, key.as_bytes()].concat());
+        let state = match self.look(&get).await? {
+            Value::Nil => return Ok(None),
+            Value::BulkString(bytes) => state::decode(key.algorithm(), &bytes),
+            _ => None,
+        };
+        let unreadable =
+            || StoreError::Unreadable { reason: format!("{key:?} holds no state of this version") };
+        state.map(Some).ok_or_else(unreadable)
+    }
+
+    /// Applies `settlement`, then gives back what a refused one would not have booked, as a settlement over
+    /// several nodes of a cluster does. For tests.
+    ///
+    /// # Errors
+    /// Those of the store.
+    #[doc(hidden)]
+    pub async fn settle_and_undo(&self, settlement: &Settlement) -> Result<(), StoreError> {
+        let Answer { booked, .. } = self.call(&Work::settle(&self.key_prefix, &[], settlement, true)).await?;
+        let charges = settlement.charges().iter().zip(booked);
+        let undone: Vec<Undone<'_>> = charges
+            .filter(|(charge, booked)| booked.hits > 0 && !charge.limit.count_refused())
+            .map(|(charge, booked)| Undone {
+                charge,
+                hits: booked.hits.unsigned_abs(),
+                place_ms: booked.place_ms,
+            })
+            .collect();
+        self.call(&Work::undo(&self.key_prefix, &[], &undone)).await.map(drop)
+    }
+
+    async fn call(&self, work: &Work) -> Result<Answer, StoreError> {
+        let now = self.shared.clock.as_ref().map(|clock| clock.now());
+        let value = self.look(&self.shared.script.call(std::iter::once(work), now, true)).await?;
+        let no_answer = || StoreError::Unreadable { reason: "there is no answer".to_owned() };
+        read(&value, std::iter::once(work)).pop().unwrap_or_else(|| Err(no_answer()))
+    }
+
+    /// Asks over a connection that carries no settlements.
+    async fn look(&self, command: &Cmd) -> Result<Value, StoreError> {
         let mut looks = self.looks.lock().await;
         let mut connection = match looks.take() {
             Some(connection) => connection,
             None => self.shared.connector.connect().await?,
         };
-        let bytes: Option<Vec<u8>> = get
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| StoreError::Refused { reason: error.to_string() })?;
+        let value = command.query_async(&mut connection).await;
+        let value = value.map_err(|error| StoreError::Refused { reason: error.to_string() })?;
         *looks = Some(connection);
-        let Some(bytes) = bytes else { return Ok(None) };
-        match state::decode(key.algorithm(), &bytes) {
-            Some(state) => Ok(Some(state)),
-            None => Err(StoreError::Unreadable { reason: format!("{key:?} holds no state of this version") }),
-        }
+        Ok(value)
     }
 
     fn send(&self, work: Work) -> Settling {

@@ -89,6 +89,19 @@ impl Process {
             .unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
     }
 
+    /// Asks it to end by a signal and waits for that, without the help of a runtime; what does not end in time is
+    /// killed when dropped.
+    pub(crate) fn end_with(&mut self, signal: Signal) {
+        self.signal(signal);
+        let polls = PATIENCE.as_millis() / POLL_EVERY.as_millis();
+        for _ in 0..polls {
+            if self.child.try_wait().expect("a child can be waited for").is_some() {
+                break;
+            }
+            std::thread::sleep(POLL_EVERY);
+        }
+    }
+
     /// Waits for its end, and for all that it wrote.
     pub(crate) async fn finished(mut self) -> (ExitStatus, String) {
         let status = self.exit().await;
