@@ -114,6 +114,12 @@ impl Key {
         }
     }
 
+    /// What is counted without how: the same for all limits of a descriptor.
+    #[must_use]
+    pub fn identity(&self) -> &[u8] {
+        &self.0[HEADER..]
+    }
+
     /// The bytes that name the counter in a store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

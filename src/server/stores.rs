@@ -7,7 +7,8 @@ use crate::config::{Config, StoreKind};
 use crate::metrics::{Gauge, Metrics};
 use crate::store::memory::MemoryStore;
 use crate::store::postgres::PostgresStore;
-use crate::store::redis::RedisStore;
+use crate::store::redis::cluster::ClusterStore;
+use crate::store::redis::{Form, RedisStore};
 use crate::store::{Observer, Store};
 use crate::time::SystemClock;
 
@@ -35,15 +36,29 @@ fn postgres(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> 
 
 fn redis(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc<dyn Store> {
     tracing::info!("the store is {}", config.redis.form);
+    if let Form::Cluster(_) = config.redis.form {
+        let store = Arc::new(ClusterStore::new(&config.redis, observer));
+        let (waiting, shown) = (store.clone(), store.clone());
+        show_redis(metrics, move || waiting.queued(), move || shown.eviction().servers());
+        return store;
+    }
     let store = Arc::new(RedisStore::new(&config.redis, observer));
     let (waiting, shown) = (store.clone(), store.clone());
-    metrics.show_waiting(move || waiting.queued());
+    show_redis(metrics, move || waiting.queued(), move || shown.eviction().servers());
+    store
+}
+
+fn show_redis(
+    metrics: &Metrics,
+    waiting: impl Fn() -> usize + Send + Sync + 'static,
+    evicting: impl Fn() -> usize + Send + Sync + 'static,
+) {
+    metrics.show_waiting(waiting);
     metrics.show(Gauge {
         name: "fluxlimit.redis.evicting_servers",
         description: "Redis servers that may throw keys away when their memory is full",
-        read: Box::new(move || shown.eviction().servers() as u64),
+        read: Box::new(move || evicting() as u64),
     });
-    store
 }
 
 fn memory(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {

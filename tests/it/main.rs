@@ -1,6 +1,9 @@
 //! Every integration test, in one binary: a module per area.
 
 mod buckets;
+mod cluster;
+mod cluster_conformance;
+mod cluster_faults;
 mod command_ask;
 mod command_check;
 mod command_explain;

@@ -55,7 +55,6 @@ impl Connector {
     ///
     /// # Errors
     /// As [`Self::connect`].
-    #[expect(dead_code, reason = "the nodes of a cluster come with the cluster")]
     pub(super) async fn connect_to(&self, address: &Address) -> Result<MultiplexedConnection, StoreError> {
         let endpoint = Endpoint::Tcp(address.clone());
         self.connect_to_endpoint(&endpoint, Role::Any)

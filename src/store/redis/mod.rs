@@ -1,5 +1,6 @@
 //! Redis: a place for states that many servers share.
 
+pub mod cluster;
 mod connect;
 mod driver;
 mod eviction;

@@ -20,6 +20,9 @@ pub(super) struct Answer {
     pub(super) outcome: Outcome,
     /// What was booked, per charge; empty unless it was wanted.
     pub(super) booked: SmallVec<[Booked; 2]>,
+    /// The verdicts that it would have come to had the request been refused elsewhere; empty unless what was
+    /// booked was wanted.
+    pub(super) if_refused: SmallVec<[Verdict; 2]>,
 }
 
 /// What one charge booked.
@@ -75,6 +78,12 @@ fn read_one(bytes: &mut &[u8], work: &Work) -> Option<Result<Answer, StoreError>
             let (hits, place_ms) = (i64::from_be_bytes(take(bytes)?), u64::from_be_bytes(take(bytes)?));
             answer.booked.push(Booked { hits, place_ms });
         }
+    }
+    if work.wants_booked {
+        answer.if_refused = match fate {
+            REFUSED => answer.outcome.verdicts.clone(),
+            _ => (0..work.verdicts).map(|_| verdict(bytes)).collect::<Option<_>>()?,
+        };
     }
     Some(Ok(answer))
 }
@@ -137,7 +146,7 @@ mod tests {
             vec![charge; charges].into(),
             smallvec![Group { charges, quota: false, tag: None }],
         );
-        Work::settle(b"p:", &settlement, wants_booked)
+        Work::settle(b"p:", &[], &settlement, wants_booked)
     }
 
     const ALLOWED: [u8; 25] = [1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 232];
@@ -151,10 +160,13 @@ mod tests {
         let works = [work(1, false), work(1, true), work(0, false)];
         let booked = [[0, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 0, 9]].concat();
         let problem: &[u8] = &[OTHER_TYPE, 0, 0];
-        let answers = read(&answer(&[problem, &[PASSES], &ALLOWED, &booked, &[REFUSED]]), works.iter());
+        let mut unbooked = ALLOWED;
+        unbooked[12] = 5;
+        let parts = [problem, &[PASSES], &ALLOWED, &booked, &unbooked, &[REFUSED]];
+        let answers = read(&answer(&parts), works.iter());
         let Err(StoreError::Unreadable { reason }) = &answers[0] else { panic!("{answers:?}") };
         assert!(reason.starts_with("`p:") && reason.ends_with("is of another type"), "{reason}");
-        let Ok(Answer { outcome, booked }) = &answers[1] else { panic!("{answers:?}") };
+        let Ok(Answer { outcome, booked, if_refused }) = &answers[1] else { panic!("{answers:?}") };
         let verdict = Verdict {
             allowed: true,
             available: 5,
@@ -164,6 +176,7 @@ mod tests {
         };
         assert_eq!(outcome.verdicts[..], [verdict]);
         assert_eq!(booked[..], [Booked { hits: 1, place_ms: 9 }]);
+        assert_eq!(if_refused[..], [Verdict { remaining: 5, ..verdict }]);
         assert!(answers[2].as_ref().unwrap().outcome.refused);
     }
 

@@ -7,7 +7,8 @@
 -- ARGV[1]  the time in milliseconds since the Unix epoch; empty: the server's
 -- ARGV[2…] a work each, as src/store/redis/work.rs encodes it:
 --          HEAD, then its charges; in an undo each with the place of its hits after it
--- Answers  one string, as src/store/redis/reply.rs reads it: an ANSWER per work, a VERDICT per charge
+-- Answers  one string, as src/store/redis/reply.rs reads it: an ANSWER per work, a VERDICT per charge; where
+--          what was booked is wanted, BOOKED after each, and if it passes a VERDICT per charge as if refused
 --
 -- Every state is read and checked before the first is written, since an error takes no write back. A state
 -- that cannot be read fails the works that need it and no other.
@@ -117,22 +118,21 @@ local function say(piece)
 end
 
 -- A settlement of one charge that was not refused elsewhere.
-local function settle_alone(id, hits, refuses, wants_booked)
+local function settle_alone(id, hits, refuses)
   local own, held, moved = state_at(own_of[id], held_of[id])
   local available = remaining(held)
   local fits = allows(held, hits)
-  local left, booked, where = available, 0, 0
+  local left = available
   local books = hits ~= 0 and (fits or count_refused) and keeps_state
   if books then
-    held, where = book(own, held, hits)
-    left, booked = remaining(held), hits
+    held = book(own, held, hits)
+    left = remaining(held)
   end
   local retry_after_ms = fits and 0 or wait_ms(own, held, hits)
   local reset_after_ms = reset_ms(own, held)
   if books or (moved and keeps_state) then write(id, own, held, reset_after_ms) end
   say(pack('>BBI6I6i6I6', refuses and not fits and REFUSED or PASSES, fits and 1 or 0, available, left,
     retry_after_ms, reset_after_ms))
-  if wants_booked then say(pack(BOOKED, booked, where)) end
 end
 
 -- What only a work of several charges needs, made when the first one comes: making functions costs time.
@@ -217,13 +217,10 @@ local function of_several()
     return nil, own, held, moved, repeats
   end
 
-  -- A settlement of any charges. The second pass books what is owed, from the stored states.
-  local function settle(work, charges, base, ids, refused, global_shadow, quota_passes, wants_booked)
-    local trouble, own, held, owes, repeats = present(work, charges, base, ids, CHARGE, CHARGE_LEN, {})
-    if trouble then return say(pack('>BH', trouble, own)) end
-    local allowed, available, group_refused, refuses =
-      try_charges(charges, own, held, repeats, refused, global_shadow, quota_passes)
-    say(pack(ANSWER, refuses and REFUSED or PASSES))
+  -- The second pass, in a request of that fate: books what is owed, from the stored states, and says the
+  -- verdicts. What `owes` notes is stored; without it nothing is.
+  local function book_charges(charges, own, held, owes, allowed, available, group_refused, refuses, global_shadow,
+    wants_booked)
     local unpaid, group = {}, 0
     for index = 1, charges do
       take_limit_of(index)
@@ -236,15 +233,35 @@ local function of_several()
         unpaid[id] = (unpaid[id] or 0) + hits
       elseif hits ~= 0 and keeps_state then
         held[id], where = book(own[id], held[id], hits)
-        booked, owes[id] = hits, true
+        booked = hits
+        if owes then owes[id] = true end
       end
       -- A retry asks again for what this request did not get to pay before.
       local before = (unpaid[id] or 0) - (owed and 0 or hits)
       local retry_after_ms = fits and 0 or wait_ms(own[id], held[id], hits + before)
       local reset_after_ms = reset_ms(own[id], held[id])
-      if owes[id] then write(id, own[id], held[id], reset_after_ms) end
+      if owes and owes[id] then write(id, own[id], held[id], reset_after_ms) end
       say(pack(VERDICT, fits and 1 or 0, available[index], remaining(held[id]), retry_after_ms, reset_after_ms))
       if wants_booked then say(pack(BOOKED, booked, where)) end
+    end
+  end
+
+  -- A settlement of any charges.
+  local function settle(work, charges, base, ids, refused, global_shadow, quota_passes, wants_booked)
+    local trouble, own, held, owes, repeats = present(work, charges, base, ids, CHARGE, CHARGE_LEN, {})
+    if trouble then return say(pack('>BH', trouble, own)) end
+    local allowed, available, group_refused, refuses =
+      try_charges(charges, own, held, repeats, refused, global_shadow, quota_passes)
+    say(pack(ANSWER, refuses and REFUSED or PASSES))
+    local unbooked
+    if wants_booked and not refuses then
+      unbooked = {}
+      for id, state in pairs(held) do unbooked[id] = copy(state) end
+    end
+    book_charges(charges, own, held, owes, allowed, available, group_refused, refuses, global_shadow, wants_booked)
+    -- Another part of the request may yet refuse it, and then these are its verdicts.
+    if unbooked then
+      book_charges(charges, own, unbooked, nil, allowed, available, group_refused, true, global_shadow, false)
     end
   end
 
@@ -311,7 +328,7 @@ for index = 2, #ARGV do
   local kind, global_shadow, quota_passes, refused, wants_booked, keys, charges = unpack_from(HEAD, work)
   global_shadow, quota_passes, refused, wants_booked =
     global_shadow ~= 0, quota_passes ~= 0, refused ~= 0, wants_booked ~= 0
-  if kind == 0 and charges == 1 and not refused then
+  if kind == 0 and charges == 1 and not refused and not wants_booked then
     local algorithm_, count_refused_, shadow, group, slot, count_, capacity_, period_ms_, hits =
       unpack_from(ALONE, work, HEAD_LEN + 1)
     take_limit(algorithm_, count_refused_, count_, capacity_, period_ms_)
@@ -321,7 +338,7 @@ for index = 2, #ARGV do
       say(pack('>BH', trouble, slot))
     else
       local refuses = shadow == 0 and not global_shadow and not (group == 2 and quota_passes)
-      settle_alone(id, hits, refuses, wants_booked)
+      settle_alone(id, hits, refuses)
     end
   else
     if not settle then settle, undo = of_several() end

@@ -120,7 +120,7 @@ impl RedisStore {
     /// Those of the store.
     #[doc(hidden)]
     pub async fn settle_and_undo(&self, settlement: &Settlement) -> Result<(), StoreError> {
-        let Answer { booked, .. } = self.call(&Work::settle(&self.key_prefix, settlement, true)).await?;
+        let Answer { booked, .. } = self.call(&Work::settle(&self.key_prefix, &[], settlement, true)).await?;
         let charges = settlement.charges().iter().zip(booked);
         let undone: Vec<Undone<'_>> = charges
             .filter(|(charge, booked)| booked.hits > 0 && !charge.limit.count_refused())
@@ -130,7 +130,7 @@ impl RedisStore {
                 place_ms: booked.place_ms,
             })
             .collect();
-        self.call(&Work::undo(&self.key_prefix, &undone)).await.map(drop)
+        self.call(&Work::undo(&self.key_prefix, &[], &undone)).await.map(drop)
     }
 
     async fn call(&self, work: &Work) -> Result<Answer, StoreError> {
@@ -166,7 +166,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn settle(&self, settlement: &Settlement) -> Settling {
-        self.send(Work::settle(&self.key_prefix, settlement, false))
+        self.send(Work::settle(&self.key_prefix, &[], settlement, false))
     }
 
     /// Whether the server runs the script, which a mere `PING` would not show.

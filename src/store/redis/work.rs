@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::cluster::Tag;
 use crate::engine::{Charge, Key, Settlement};
 use crate::limit::{Algorithm, MAX_AMOUNT};
 
@@ -37,10 +38,11 @@ pub(super) struct Undone<'a> {
 }
 
 impl Work {
-    /// Settles `settlement`; the answer also says what was booked and where if that is wanted.
-    pub(super) fn settle(prefix: &[u8], settlement: &Settlement, wants_booked: bool) -> Self {
+    /// Settles `settlement`. Each of its keys has a tag after the prefix, or none has. The answer also says what
+    /// was booked and where, and what the verdicts of a refused request are, if that is wanted.
+    pub(super) fn settle(prefix: &[u8], tags: &[Tag], settlement: &Settlement, wants_booked: bool) -> Self {
         let charges = settlement.charges();
-        let mut work = Self::with_keys(prefix, || settlement.keys(), HEAD + CHARGE * charges.len());
+        let mut work = Self::with_keys(prefix, tags, || settlement.keys(), HEAD + CHARGE * charges.len());
         work.verdicts = charges.len();
         work.wants_booked = wants_booked;
         // A quota descriptor without charges passes as well.
@@ -65,9 +67,9 @@ impl Work {
     }
 
     /// Gives back exactly those hits, at most once each: what has left its window since stays gone.
-    pub(super) fn undo(prefix: &[u8], undone: &[Undone<'_>]) -> Self {
+    pub(super) fn undo(prefix: &[u8], tags: &[Tag], undone: &[Undone<'_>]) -> Self {
         let keys = || undone.iter().map(|undone| &undone.charge.key);
-        let mut work = Self::with_keys(prefix, keys, HEAD + UNDO * undone.len());
+        let mut work = Self::with_keys(prefix, tags, keys, HEAD + UNDO * undone.len());
         work.head([1, 0, 0, 0, 0], undone.len());
         for (index, Undone { charge, hits, place_ms }) in undone.iter().enumerate() {
             work.charge(charge, 1, index, (*hits).min(MAX_AMOUNT).cast_signed());
@@ -78,7 +80,7 @@ impl Work {
 
     /// Does nothing, which shows that the server runs the script.
     pub(super) fn nothing() -> Self {
-        Self::undo(&[], &[])
+        Self::undo(&[], &[], &[])
     }
 
     /// The keys, in the order in which the argument numbers them.
@@ -104,14 +106,18 @@ impl Work {
 
     fn with_keys<'a, Keys: Iterator<Item = &'a Key>>(
         prefix: &[u8],
+        tags: &[Tag],
         keys: impl Fn() -> Keys,
         argument_len: usize,
     ) -> Self {
-        let keys_len: usize = keys().map(|key| prefix.len() + key.as_bytes().len()).sum();
+        let tag = |index: usize| tags.get(index).map_or(&[][..], Tag::as_bytes);
+        let named = |(index, key): (usize, &Key)| prefix.len() + tag(index).len() + key.as_bytes().len();
+        let keys_len: usize = keys().enumerate().map(named).sum();
         let mut bytes = Vec::with_capacity(keys_len + argument_len);
         let mut ends = SmallVec::new();
-        for key in keys() {
+        for (index, key) in keys().enumerate() {
             bytes.extend_from_slice(prefix);
+            bytes.extend_from_slice(tag(index));
             bytes.extend_from_slice(key.as_bytes());
             ends.push(narrow(bytes.len()));
         }

@@ -1,5 +1,7 @@
 //! What the integration tests stand on: processes that end with the test, and what runs in them.
 
+mod cluster;
+mod cutter;
 mod envoy;
 mod fluxlimit;
 mod http;
@@ -9,6 +11,8 @@ mod redis;
 mod sentinel;
 mod tls;
 
+pub(crate) use cluster::Cluster;
+pub(crate) use cutter::Cutter;
 pub(crate) use envoy::{Envoy, Site};
 pub(crate) use fluxlimit::{Fluxlimit, RuleDirectory, own_loopback_address};
 pub(crate) use http::{Answer, Client};
