@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fluxlimit::rules::load::{LoadOptions, Source, load};
 
-use crate::support::{Fluxlimit, Redis, eventually};
+use crate::support::{Fluxlimit, Postgres, Redis, eventually};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -41,6 +41,7 @@ fn every_command_of_the_readme_is_tried() {
             "envoy -c envoy/envoy.yaml",
             "curl -i localhost:10000/login",
             "cargo run --release -- serve --rules config/rules --store redis://localhost:6379",
+            "cargo run --release -- serve --rules config/rules --store postgres://postgres@localhost/postgres",
             ".ci/test",
             "cargo run --release -- explain --rules config/rules --domain edge action=login remote_address=10.0.0.1",
         ]
@@ -71,13 +72,7 @@ async fn the_first_command_serves_and_the_sixth_login_is_refused() {
 #[tokio::test]
 async fn the_command_with_redis_serves_from_it() {
     let redis = Redis::start().await;
-    let command = blocks("sh")[4].replace("redis://localhost:6379", &redis.url());
-    let mut arguments: Vec<&str> =
-        command.strip_prefix("cargo run --release -- ").unwrap().split(' ').collect();
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
-    arguments[2] = rules.to_str().unwrap();
-    arguments.extend(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-    let server = Fluxlimit::start(&arguments, &[("NO_COLOR".to_owned(), "1".to_owned())]).await;
+    let server = serving(&blocks("sh")[4].replace("redis://localhost:6379", &redis.url())).await;
     eventually("a key in Redis", async || {
         server.ask("remote_address", "10.0.0.1").await;
         redis.ask::<i64>(&["DBSIZE"]).await.ok().filter(|keys| *keys > 0)
@@ -85,9 +80,32 @@ async fn the_command_with_redis_serves_from_it() {
     .await;
 }
 
+#[tokio::test]
+async fn the_command_with_postgres_serves_from_it() {
+    let postgres = Postgres::start().await;
+    let command = blocks("sh")[5].replace("postgres://postgres@localhost/postgres", &postgres.url());
+    let server = serving(&command).await;
+    eventually("a row in Postgres", async || {
+        // There is no table before it is ready.
+        (server.ask("remote_address", "10.0.0.1").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(postgres.number("SELECT count(*) FROM fluxlimit WHERE state <> '' AND key <> ''").await, 1);
+}
+
+/// A server started by a command of the README, on free ports.
+async fn serving(command: &str) -> Fluxlimit {
+    let mut arguments: Vec<&str> =
+        command.strip_prefix("cargo run --release -- ").unwrap().split(' ').collect();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
+    arguments[2] = rules.to_str().unwrap();
+    arguments.extend(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    Fluxlimit::start(&arguments, &[("NO_COLOR".to_owned(), "1".to_owned())]).await
+}
+
 #[test]
 fn the_rule_that_the_readme_asks_for_is_explained() {
-    let command = &blocks("sh")[6];
+    let command = &blocks("sh")[7];
     let arguments = command.strip_prefix("cargo run --release -- ").unwrap().split(' ');
     let output = Command::new(env!("CARGO_BIN_EXE_fluxlimit"))
         .args(arguments)

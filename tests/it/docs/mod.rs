@@ -7,6 +7,7 @@ mod links;
 mod pictures;
 #[path = "../../../examples/plot_algorithms/plot.rs"]
 mod plot;
+mod postgres;
 mod redis;
 mod replay;
 mod rules;
