@@ -39,6 +39,7 @@ as_postgres=()
 # $postgres_url, $postgres_port, $postgres_bin and $postgres_core.
 start_postgres() {
     local data=$1/postgres
+    postgres_data=$1
     postgres_core=$2 postgres_port=$(free_port)
     local found=(/usr/lib/postgresql/*/bin)
     postgres_bin=${found[-1]}
@@ -74,4 +75,28 @@ ceiling_of_redis() {
     sha=$(redis-cli -p "$redis_port" script load "$script")
     taskset -c 0 redis-benchmark -p "$redis_port" -c 4 -P 32 -n 400000 -r "$keys" --csv \
         EVALSHA "$sha" 1 ceiling:__rand_int__ "" | awk -F'"' 'END { printf "%.1f\n", $4 / 1000 }'
+}
+
+# What Postgres carries if each request is a transaction of its own: the statements of a batch for one key, by
+# pgbench on 64 connections. Prints thousands a second.
+ceiling_of_postgres() {
+    local keys=$1
+    psql -q "$postgres_url" <<SQL
+SET client_min_messages = warning;
+DROP TABLE IF EXISTS ceiling;
+CREATE TABLE ceiling (LIKE fluxlimit INCLUDING ALL);
+INSERT INTO ceiling (key, state, expires_at_ms)
+    SELECT decode(md5(n::text), 'hex'), '\x0102030405060708090a0b0c0d0e0f1011', 1 FROM generate_series(1, $keys) AS n;
+VACUUM ANALYZE ceiling;
+SQL
+    cat >"$postgres_data/ceiling.sql" <<SQL
+\set k random(1, $keys)
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SELECT key, state FROM ceiling WHERE key = ANY(ARRAY[decode(md5(:k::text), 'hex')]) ORDER BY key FOR NO KEY UPDATE;
+SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+UPDATE ceiling SET state = '\x0102030405060708090a0b0c0d0e0f1012' WHERE key = decode(md5(:k::text), 'hex');
+COMMIT;
+SQL
+    taskset -c 0 "$postgres_bin/pgbench" -n -c 64 -T 5 -f "$postgres_data/ceiling.sql" "$postgres_url" 2>/dev/null |
+        awk '/^tps/ { printf "%.1f\n", $3 / 1000 }'
 }

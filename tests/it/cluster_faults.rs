@@ -47,7 +47,7 @@ async fn slots_that_move_under_load_cost_no_hit_and_no_error() {
     let cluster = Cluster::start().await;
     let store = Arc::new(store(&cluster));
     let limits = [Algorithm::TokenBucket, Algorithm::SlidingWindow, Algorithm::FixedWindow]
-        .map(|of| limit(of, 50_000));
+        .map(|of| limit(of, 1_400_000));
     let counters = spread(&limits);
     let alone = counters.iter().map(|counter| request(&borrowed(std::slice::from_ref(counter))));
     let crossing = counters.windows(2).map(|pair| request(&borrowed(pair)));
@@ -80,7 +80,7 @@ async fn slots_that_move_under_load_cost_no_hit_and_no_error() {
     let charged =
         [admitted[0] + admitted[3], admitted[1] + admitted[3] + admitted[4], admitted[2] + admitted[4]];
     for (counter, charged) in borrowed(&counters).into_iter().zip(charged) {
-        assert_eq!(left(&store, counter).await, 50_000 - charged, "{asked:?}");
+        assert_eq!(left(&store, counter).await, 1_400_000 - charged, "{asked:?}");
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::server::Server;
 
-/// Connections that apply batches: while one waits for the disk, another takes what queues up.
-pub const DEFAULT_CONNECTIONS: usize = 2;
+/// Connections that apply batches. With one, batches are twice as large as with two, and every batch costs the
+/// database about the same; docs/performance.md has the figures.
+pub const DEFAULT_CONNECTIONS: usize = 1;
 
 /// How long an attempt to connect may take, in milliseconds.
 pub const DEFAULT_CONNECT_TIMEOUT_MS: u64 = 2_000;
