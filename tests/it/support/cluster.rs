@@ -84,6 +84,7 @@ impl Cluster {
 
     /// Tells both nodes that a slot has arrived.
     pub(crate) async fn has_moved(&self, slot: u16, from: usize, to: usize) {
+        self.agrees_on_the_epoch().await;
         let (slot, target_id) = (slot.to_string(), self.id(to).await);
         for node in [to, from] {
             ask(&self.nodes[node], &["CLUSTER", "SETSLOT", &slot, "NODE", &target_id]).await;
@@ -134,6 +135,27 @@ impl Cluster {
             })
             .await;
         }
+    }
+}
+
+impl Cluster {
+    /// Waits until every node knows the latest epoch. Who takes a slot raises it by one, asking nobody; if that
+    /// is not above everybody's, a message that is on its way gives the slot back.
+    async fn agrees_on_the_epoch(&self) {
+        eventually("an epoch that all nodes know", async || {
+            let mut epochs = Vec::new();
+            for node in &self.nodes {
+                let info: String = node.ask(&["CLUSTER", "INFO"]).await.ok()?;
+                epochs.extend(
+                    info.lines()
+                        .find_map(|line| line.strip_prefix("cluster_current_epoch:"))
+                        .map(str::to_owned),
+                );
+            }
+            epochs.dedup();
+            (epochs.len() == 1).then_some(())
+        })
+        .await;
     }
 }
 
