@@ -191,7 +191,7 @@ fn a_value_that_is_not_text_is_a_mistake() {
 
 #[test]
 fn a_postgres_is_put_together_of_all_sources() {
-    use crate::store::postgres::{Password, Secret};
+    use crate::store::{Password, Secret};
     let text = "store: postgres://elsewhere/x\npostgres:\n  user: app\n  password_file: pw\n  schema: limits\n  connect_timeout_ms: 250\n";
     let directory = tempfile::tempdir().unwrap();
     let [file, secrets] = ["fluxlimit.yaml", "pw"].map(|name| directory.path().join(name));
@@ -271,7 +271,8 @@ FLUXLIMIT_POSTGRES__PASSWORD: the variable is empty; expected a value, or no suc
 
 #[test]
 fn a_redis_is_put_together_of_all_sources() {
-    use crate::store::redis::{Endpoint, Form, Password};
+    use crate::store::Password;
+    use crate::store::redis::{Endpoint, Form};
     let text = "store: redis://elsewhere\nredis:\n  username: app\n  password_file: secrets/pw\n  key_prefix: 'x:'\n";
     let file = file(text);
     let flags = Flags { store: Some("redis+unix:///run/r.sock".to_owned()), ..with_file(&file) };

@@ -1,9 +1,14 @@
 //! Where states are kept: applies a settlement as one atomic step.
 
+mod files;
 pub mod memory;
+mod mistake;
+mod pause;
+mod percent;
 pub mod postgres;
 pub mod queue;
 pub mod redis;
+mod secret;
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +16,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::engine::{Outcome, Settlement};
+pub use mistake::Mistake;
 use queue::Ticket;
+pub use secret::{Password, Secret};
 
 /// A place where states are kept.
 ///

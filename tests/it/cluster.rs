@@ -7,18 +7,10 @@ use fluxlimit::engine::{Charge, Group, Identity, Outcome, Settlement};
 use fluxlimit::limit::{Algorithm, Limit, LimitSpec, Unit};
 use fluxlimit::store::redis::Settings;
 use fluxlimit::store::redis::cluster::{ClusterStore, only_slot};
-use fluxlimit::store::{Observer, RoundTrip, Store, StoreError};
+use fluxlimit::store::{Store, StoreError};
 
 use crate::redis_forms::{ready, statuses};
-use crate::support::{Cluster, eventually};
-
-/// Hears nothing.
-#[derive(Debug)]
-pub(crate) struct Silent;
-
-impl Observer for Silent {
-    fn ended(&self, _: &RoundTrip<'_>) {}
-}
+use crate::support::{Cluster, Nobody, eventually};
 
 /// The settings of a cluster, with more patience than a loaded machine needs.
 pub(crate) fn patient(cluster: &Cluster) -> Settings {
@@ -27,7 +19,7 @@ pub(crate) fn patient(cluster: &Cluster) -> Settings {
 }
 
 pub(crate) fn store(cluster: &Cluster) -> ClusterStore {
-    ClusterStore::new(&patient(cluster), Arc::new(Silent))
+    ClusterStore::new(&patient(cluster), Arc::new(Nobody))
 }
 
 /// So many a day, in one window that no test outlives.
@@ -155,7 +147,7 @@ async fn a_server_that_dies_between_two_slots_leaves_no_limit_overrun() {
         let server =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         server.spawn(async move {
-            let store = Arc::new(ClusterStore::new(&settings, Arc::new(Silent)));
+            let store = Arc::new(ClusterStore::new(&settings, Arc::new(Nobody)));
             for _ in 0..16 {
                 let (store, asked, counted) = (Arc::clone(&store), asked.clone(), Arc::clone(&counted));
                 tokio::spawn(async move {

@@ -16,10 +16,10 @@ use fluxlimit::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::cluster::{Silent, patient};
+use crate::cluster::patient;
 use crate::settlements::{Script, scripts};
 use crate::steps::{START_MS, config};
-use crate::support::Cluster;
+use crate::support::{Cluster, Nobody};
 
 const CASES: u32 = 400;
 
@@ -27,7 +27,7 @@ const CASES: u32 = 400;
 async fn a_cluster_agrees_with_the_engine() {
     let cluster = Cluster::start().await;
     let clock = Arc::new(ManualClock::default());
-    let store = ClusterStore::with_clock(&patient(&cluster), Arc::new(Silent), clock.clone());
+    let store = ClusterStore::with_clock(&patient(&cluster), Arc::new(Nobody), clock.clone());
     let handle = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let mut runner = TestRunner::new(ProptestConfig { cases: CASES, ..config() });

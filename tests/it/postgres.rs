@@ -7,19 +7,11 @@ use fluxlimit::algorithm::State;
 use fluxlimit::engine::{Charge, Group, Identity, Key, Outcome, Settlement};
 use fluxlimit::limit::{Algorithm, Limit, LimitSpec, Unit};
 use fluxlimit::store::postgres::{Migrations, PostgresStore, Settings};
-use fluxlimit::store::{Observer, RoundTrip, Store, StoreError};
+use fluxlimit::store::{Store, StoreError};
 use fluxlimit::time::{Clock, ManualClock, Timestamp};
 
 use crate::steps::START_MS;
-use crate::support::{Postgres, eventually, free_address};
-
-/// Hears nothing.
-#[derive(Debug)]
-pub(crate) struct Deaf;
-
-impl Observer for Deaf {
-    fn ended(&self, _: &RoundTrip<'_>) {}
-}
+use crate::support::{Nobody, Postgres, eventually, free_address};
 
 /// Settings for a server of a test, with time enough for a loaded machine.
 pub(crate) fn settings(url: &str) -> Settings {
@@ -27,12 +19,12 @@ pub(crate) fn settings(url: &str) -> Settings {
 }
 
 pub(crate) fn open(settings: &Settings) -> PostgresStore {
-    PostgresStore::new(settings, Arc::new(Deaf))
+    PostgresStore::new(settings, Arc::new(Nobody))
 }
 
 fn open_at(settings: &Settings, clock: &Arc<ManualClock>) -> PostgresStore {
     let clock: Arc<dyn Clock> = clock.clone();
-    PostgresStore::with_clock(settings, Arc::new(Deaf), clock)
+    PostgresStore::with_clock(settings, Arc::new(Nobody), clock)
 }
 
 pub(crate) fn limit(algorithm: Algorithm, count: u32, unit: Unit) -> Limit {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fluxlimit::algorithm::State;
 use fluxlimit::engine::{Key, Settlement};
+use fluxlimit::store::Store;
 use fluxlimit::store::postgres::{PostgresStore, Settings};
-use fluxlimit::store::{Observer, RoundTrip, Store};
 use fluxlimit::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -13,15 +13,7 @@ use proptest::test_runner::TestRunner;
 use crate::conformance::{Engine, Subject, conforms, domain, live, runtime};
 use crate::settlements::{Script, scripts};
 use crate::steps::{START_MS, config};
-use crate::support::Postgres;
-
-/// Hears nothing.
-#[derive(Debug)]
-struct Nobody;
-
-impl Observer for Nobody {
-    fn ended(&self, _: &RoundTrip<'_>) {}
-}
+use crate::support::{Nobody, Postgres};
 
 #[derive(Debug)]
 struct Remote {

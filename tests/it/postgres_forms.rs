@@ -5,12 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use crate::redis_forms::statuses;
-use crate::support::{
-    Certificates, Client, Fluxlimit, Postgres, Process, RuleDirectory, eventually, free_address,
-};
+use crate::support::{Certificates, Fluxlimit, Postgres, Process, RuleDirectory, free_address};
 
 /// Three a day for every user.
 const THREE_A_DAY: &str = "\
@@ -47,19 +43,8 @@ pub(crate) async fn ready(
     variables: &[(&str, &str)],
 ) -> (RuleDirectory, Fluxlimit) {
     let (rules, server) = started(settings, variables).await;
-    decides(&server).await;
+    server.decides().await;
     (rules, server)
-}
-
-async fn decides(server: &Fluxlimit) {
-    // A look: it leaves nothing in the table.
-    let entry = json!({ "key": "user", "value": "nobody" });
-    let look = json!({ "domain": "edge", "descriptors": [{ "entries": [entry], "hitsAddend": 0 }] });
-    eventually("a decision", async || {
-        let answer = Client::new(server.http).post("/json", look.to_string()).await.ok()?;
-        (answer.status == 200).then_some(())
-    })
-    .await;
 }
 
 /// A server whose log says `what` about a Postgres that it cannot use.
@@ -167,12 +152,12 @@ async fn a_changed_password_file_is_read_at_the_next_connection() {
     let refused = "password authentication failed for user \"app\" (28P01)";
     server.process.output_with(refused, |log| log.contains(refused).then_some(())).await;
     fs::write(&file, format!("{PASSWORD}\n")).unwrap();
-    decides(&server).await;
+    server.decides().await;
     // The next one is in the file before the server asks for it.
     fs::write(&file, "another").unwrap();
     postgres.run("ALTER ROLE app PASSWORD 'another'").await;
     postgres.run("SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE usename = 'app'").await;
-    decides(&server).await;
+    server.decides().await;
 }
 
 #[tokio::test]
@@ -249,7 +234,7 @@ async fn secrets_stand_nowhere_in_the_log_nor_in_what_is_served() {
         let store = format!("postgres://app:{password}@{place}");
         let (_rules, mut server) = started(&[("STORE", &store), ("LOG__FILTER", "trace")], &[]).await;
         if decides_then {
-            decides(&server).await;
+            server.decides().await;
             assert_eq!(statuses(&server, "alice", 1).await, [200]);
         } else {
             let what = "password authentication failed";

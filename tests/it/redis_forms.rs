@@ -3,11 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
-
-use crate::support::{
-    Certificates, Client, Fluxlimit, Redis, RuleDirectory, Sentinels, eventually, free_address,
-};
+use crate::support::{Certificates, Fluxlimit, Redis, RuleDirectory, Sentinels, eventually, free_address};
 
 /// Three a day for every user.
 const THREE_A_DAY: &str = "\
@@ -19,14 +15,7 @@ descriptors:
 /// A server of those rules on that store, once it decides.
 pub(crate) async fn ready(settings: &[(&str, &str)]) -> (RuleDirectory, Fluxlimit) {
     let (rules, server) = started(settings).await;
-    // A look: it leaves nothing in the Redis.
-    let entry = json!({ "key": "user", "value": "nobody" });
-    let look = json!({ "domain": "edge", "descriptors": [{ "entries": [entry], "hitsAddend": 0 }] });
-    eventually("a decision", async || {
-        let answer = Client::new(server.http).post("/json", look.to_string()).await.ok()?;
-        (answer.status == 200).then_some(())
-    })
-    .await;
+    server.decides().await;
     // Both, because a directory that is being removed is an empty one for a moment: no rules.
     (rules, server)
 }

@@ -16,8 +16,9 @@ use super::{Config, StoreKind};
 use crate::engine::HeaderStyle;
 use crate::limit::Algorithm;
 use crate::rules::load::hash_tag;
+use crate::store::{Mistake, Secret};
 use crate::telemetry::{Filter, Format};
-use crate::yaml::{Message, Problem, Value, quoted};
+use crate::yaml::{Kind, Message, Problem, Reading, Value, quoted};
 
 /// One setting. All sources read it with the same function, so it means the same in all of them.
 pub(super) struct Setting {
@@ -58,6 +59,45 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
         StoreKind::Redis => redis_settings::complete(config),
         StoreKind::Postgres => postgres_settings::complete(config),
     }
+}
+
+/// Mistakes that show only when all settings of a store are read.
+fn problems(mistakes: Vec<Mistake>) -> Vec<Problem> {
+    let source: Arc<str> = Arc::from("settings");
+    let problem = |mistake: Mistake| Problem {
+        path: mistake.setting.to_owned(),
+        ..Problem::of_file(source.clone(), mistake.message)
+    };
+    mistakes.into_iter().map(problem).collect()
+}
+
+/// A text that is not empty.
+fn filled(value: &mut Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    if text.is_empty() {
+        value.error(Message::new("this text is empty"));
+        return None;
+    }
+    Some(text)
+}
+
+/// A text that no message repeats.
+fn secret(value: &mut Value<'_, '_>) -> Option<Secret> {
+    let text = match &value.node().kind {
+        Kind::Scalar(scalar) => match scalar.reading() {
+            Reading::Null => return None,
+            Reading::Text(text) => Some(text.into_owned()),
+            Reading::Bytes(_) => None,
+            // Passwords of digits alone are passwords.
+            _ => Some(scalar.text.as_ref().to_owned()),
+        },
+        Kind::List(_) | Kind::Map(_) => None,
+    };
+    let text = text.filter(|text| !text.is_empty());
+    if text.is_none() {
+        value.error(Message::new("this is no password").expected("a text that is not empty"));
+    }
+    text.map(Secret::new)
 }
 
 /// The settings of everything but the shared stores.

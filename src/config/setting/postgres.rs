@@ -2,14 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::{MAX_WAIT_MS, Setting, StoreKind, path, put, setting};
+use super::{MAX_WAIT_MS, Setting, StoreKind, filled, path, problems, put, secret, setting};
 use crate::config::Config;
 use crate::store::postgres::{
     Durability, MAX_NAME_BYTES, Migrations, Parameters, Settings, VARIABLES, is_name,
 };
-use crate::yaml::{Kind, Message, Problem, Reading, Value, quoted};
+use crate::yaml::{Message, Problem, Value, quoted};
 
 /// The most connections that apply batches: each is a process of the server, and they wait for the same disk.
 const MAX_CONNECTIONS: u64 = 64;
@@ -27,8 +26,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("postgres.database", |value, to| text(value, to, "dbname")),
     setting("postgres.user", |value, to| text(value, to, "user")),
     setting("postgres.password", |value, to| {
-        if let Some(password) = password(value) {
-            to.postgres_options.fields.set("password", password);
+        if let Some(password) = secret(value) {
+            to.postgres_options.fields.set("password", password.reveal());
         }
     }),
     setting("postgres.password_file", |value, to| {
@@ -113,49 +112,20 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
             config.postgres = Settings { timeout_ms, max_waiting, ..settings };
             Vec::new()
         }
-        Err(mistakes) => {
-            let source: Arc<str> = Arc::from("settings");
-            let problem = |setting: &str, message| Problem {
-                path: setting.to_owned(),
-                ..Problem::of_file(source.clone(), message)
-            };
-            mistakes.into_iter().map(|mistake| problem(mistake.setting, mistake.message)).collect()
-        }
+        Err(mistakes) => problems(mistakes),
     }
 }
 
 fn text(value: &mut Value<'_, '_>, config: &mut Config, keyword: &'static str) {
-    let Some(text) = value.text() else { return };
-    if text.is_empty() {
-        value.error(Message::new("this text is empty"));
-        return;
+    if let Some(text) = filled(value) {
+        config.postgres_options.fields.set(keyword, text);
     }
-    config.postgres_options.fields.set(keyword, text);
 }
 
 fn file(value: &mut Value<'_, '_>, config: &mut Config, keyword: &'static str) {
     if let Some(path) = path(value, config) {
         config.postgres_options.fields.set(keyword, path.to_string_lossy());
     }
-}
-
-/// A text that no message repeats.
-fn password(value: &mut Value<'_, '_>) -> Option<String> {
-    let text = match &value.node().kind {
-        Kind::Scalar(scalar) => match scalar.reading() {
-            Reading::Null => return None,
-            Reading::Text(text) => Some(text.into_owned()),
-            Reading::Bytes(_) => None,
-            // Passwords of digits alone are passwords.
-            _ => Some(scalar.text.as_ref().to_owned()),
-        },
-        Kind::List(_) | Kind::Map(_) => None,
-    };
-    let text = text.filter(|text| !text.is_empty());
-    if text.is_none() {
-        value.error(Message::new("this is no password").expected("a text that is not empty"));
-    }
-    text
 }
 
 fn number(value: &mut Value<'_, '_>, most: u64) -> Option<usize> {

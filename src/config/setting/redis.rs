@@ -1,11 +1,9 @@
 //! The settings of the Redis store.
 
-use std::sync::Arc;
-
-use super::{MAX_WAIT_MS, Setting, StoreKind, path, put, setting};
+use super::{MAX_WAIT_MS, Setting, StoreKind, filled, path, problems, put, secret, setting};
 use crate::config::Config;
-use crate::store::redis::{MAX_DATABASE, Secret, Settings, Url};
-use crate::yaml::{Kind, Message, Problem, Reading, Value};
+use crate::store::redis::{MAX_DATABASE, Settings, Url};
+use crate::yaml::{Message, Problem, Value};
 
 /// The most connections to one Redis: each is a task, and Redis has one thread.
 const MAX_CONNECTIONS: u64 = 64;
@@ -84,43 +82,8 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
             config.redis = Settings { timeout_ms, max_waiting, ..settings };
             Vec::new()
         }
-        Err(mistakes) => {
-            let source: Arc<str> = Arc::from("settings");
-            let problem = |setting: &str, message| Problem {
-                path: setting.to_owned(),
-                ..Problem::of_file(source.clone(), message)
-            };
-            mistakes.into_iter().map(|mistake| problem(mistake.setting, mistake.message)).collect()
-        }
+        Err(mistakes) => problems(mistakes),
     }
-}
-
-fn filled(value: &mut Value<'_, '_>) -> Option<String> {
-    let text = value.text()?;
-    if text.is_empty() {
-        value.error(Message::new("this text is empty"));
-        return None;
-    }
-    Some(text)
-}
-
-/// A text that no message repeats.
-fn secret(value: &mut Value<'_, '_>) -> Option<Secret> {
-    let text = match &value.node().kind {
-        Kind::Scalar(scalar) => match scalar.reading() {
-            Reading::Null => return None,
-            Reading::Text(text) => Some(text.into_owned()),
-            Reading::Bytes(_) => None,
-            // Passwords of digits alone are passwords.
-            _ => Some(scalar.text.as_ref().to_owned()),
-        },
-        _ => None,
-    };
-    let text = text.filter(|text| !text.is_empty());
-    if text.is_none() {
-        value.error(Message::new("this is no password").expected("a text that is not empty"));
-    }
-    text.map(Secret::new)
 }
 
 /// Braces would mean a hash tag in a cluster.

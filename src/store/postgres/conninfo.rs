@@ -8,6 +8,7 @@ use std::fmt;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use crate::store::percent::{self, Undecodable};
 use crate::yaml::{Message, either, nearest};
 
 /// What libpq's keywords mean, as far as they mean something here.
@@ -200,24 +201,14 @@ fn skip_space(rest: &mut Peekable<Chars<'_>>) {
     while rest.next_if(|letter| letter.is_whitespace()).is_some() {}
 }
 
-/// A part of a URL without its percent-encoding.
+/// A part of a URL without its percent-encoding. Postgres' texts cannot hold a zero byte.
 fn decoded(text: &str) -> Result<String, Message> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits =
-            [rest.next(), rest.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
-        let [Some(high), Some(low)] = digits else {
-            return Err(unreadable("a `%` is not followed by two hexadecimal digits"));
-        };
-        bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
+    const NO_TEXT: &str = "a part of it is not UTF-8 text once it is decoded";
+    match percent::decode(text) {
+        Ok(text) if !text.contains('\0') => Ok(text),
+        Ok(_) | Err(Undecodable::NotUtf8) => Err(unreadable(NO_TEXT)),
+        Err(Undecodable::Digits) => Err(unreadable("a `%` is not followed by two hexadecimal digits")),
     }
-    let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
-    text.ok_or_else(|| unreadable("a part of it is not UTF-8 text once it is decoded"))
 }
 
 /// The whole string cannot be used.

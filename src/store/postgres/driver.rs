@@ -1,11 +1,9 @@
 //! The tasks that take the queue, each on a connection of its own.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::batch::Batch;
@@ -16,13 +14,10 @@ use super::migrate;
 use super::settings::Settings;
 use super::sql::Sql;
 use crate::engine::Settlement;
+use crate::store::pause::Pause;
 use crate::store::queue::{Job, Queue, Reply};
 use crate::store::{Observer, RoundTrip, StoreError};
 use crate::time::Stopwatch;
-
-/// The pause after the first failed attempt to connect, in milliseconds; it doubles up to the longest one.
-const FIRST_PAUSE_MS: u64 = 50;
-const LONGEST_PAUSE_MS: u64 = 2000;
 
 /// How many charges go together for each settlement of the largest batch, so that a batch of requests with many
 /// limits is no longer than one of many requests.
@@ -205,24 +200,5 @@ impl Room {
         self.settlements -= 1;
         self.charges -= charges;
         true
-    }
-}
-
-/// The pauses between attempts to connect.
-#[derive(Debug, Default)]
-pub(super) struct Pause {
-    failures: u32,
-}
-
-impl Pause {
-    /// The next one: between a half and the whole of twice the one before, so that many servers do not come back
-    /// in step.
-    pub(super) fn next(&mut self) -> Duration {
-        let doubled = FIRST_PAUSE_MS.saturating_mul(1 << self.failures.min(16));
-        self.failures += 1;
-        let whole_ms = doubled.min(LONGEST_PAUSE_MS);
-        // Each hasher has a seed of its own, which is all the chance that is needed.
-        let chance = RandomState::default().hash_one(self.failures);
-        Duration::from_millis(whole_ms / 2 + chance % (whole_ms / 2 + 1))
     }
 }

@@ -7,10 +7,11 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::options::{Mistake, PASSWORD_FILE};
+use super::options::PASSWORD_FILE;
 use super::pgpass::{self, Wanted};
-use super::server::{Host, Password, Server, SslMode};
-use super::tls::read_bounded;
+use super::server::{Host, Server, SslMode};
+use crate::store::files::read_bounded;
+use crate::store::{Mistake, Password};
 use crate::yaml::{Message, quoted};
 
 /// Largest file with passwords, in bytes.
@@ -53,7 +54,7 @@ impl Login {
         let tls = (server.ssl_mode != SslMode::Disable).then(|| server.tls_files.load(server.ssl_mode));
         let tls = tls.transpose().map_err(told)?.map(MakeRustlsConnect::new);
         let password = match &server.password {
-            Some(Password::Text(secret)) => Some(secret.expose().to_owned()),
+            Some(Password::Text(secret)) => Some(secret.reveal().to_owned()),
             Some(Password::File(path)) => Some(password_in(path).map_err(|mistake| told(vec![mistake]))?),
             None => None,
         };

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::conninfo::Parameters;
-use super::server::{ChannelBinding, DEFAULT_PORT, Host, Password, Secret, Server, SslMode};
+use super::server::{ChannelBinding, DEFAULT_PORT, Host, Server, SslMode};
 use super::settings::Settings;
 use super::tls::{Roots, TlsFiles};
+use crate::store::{Mistake, Password, Secret};
 use crate::yaml::{Message, either, nearest, quoted};
 
 /// The most hosts that are tried, one after the other.
@@ -28,15 +29,6 @@ pub struct Options {
     pub connect_timeout_ms: Option<u64>,
     /// The variables of libpq, and who and where the user of this process is, as parameters.
     pub environment: Parameters,
-}
-
-/// Settings that do not go together, or that name what cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// The setting that it is about.
-    pub setting: &'static str,
-    /// What is wrong.
-    pub message: Message,
 }
 
 /// Reads parameters and collects what is wrong with them.

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::conninfo::Parameters;
-use super::options::{Mistake, Options, STORE};
+use super::options::{Options, STORE};
 use super::tls::TlsFiles;
+use crate::store::{Mistake, Password};
 
 /// The port that Postgres listens on unless it is told another one.
 pub const DEFAULT_PORT: u16 = 5432;
@@ -46,19 +47,6 @@ pub struct Host {
     /// The port, which is a part of a unix socket's name as well.
     pub port: u16,
 }
-
-/// A password, or where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Password {
-    /// The password itself.
-    Text(Secret),
-    /// A file with the password alone, read anew for each connection. A newline at its end is none of it.
-    File(PathBuf),
-}
-
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// What is asked of TLS, in libpq's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -140,25 +128,6 @@ impl ChannelBinding {
     /// Every value with its name.
     pub const ALL: [(&'static str, Self); 3] =
         [("disable", Self::Disable), ("prefer", Self::Prefer), ("require", Self::Require)];
-}
-
-impl Secret {
-    /// Hides `text`.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for whoever has to send it.
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 impl fmt::Display for Server {

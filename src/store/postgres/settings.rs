@@ -1,6 +1,7 @@
 //! What can be set about the Postgres store.
 
 use super::server::Server;
+use crate::store::Mistake;
 
 /// Connections that apply batches. With one, batches are twice as large as with two, and every batch costs the
 /// database about the same; docs/performance.md has the figures.
@@ -75,7 +76,7 @@ impl Settings {
     ///
     /// # Errors
     /// Everything that is wrong with the string.
-    pub fn of(connection: &str) -> Result<Self, Vec<super::Mistake>> {
+    pub fn of(connection: &str) -> Result<Self, Vec<Mistake>> {
         Ok(Self { server: Server::parse(connection)?, ..Self::default() })
     }
 }

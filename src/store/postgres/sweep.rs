@@ -10,11 +10,12 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::batch::column;
 use super::connect::Link;
-use super::driver::{Pause, Shared};
+use super::driver::Shared;
 use super::error::{Failure, before_commit};
 use super::exchange::{Time, read_clock, roll_back};
 use super::sql::NOW;
 use crate::store::StoreError;
+use crate::store::pause::Pause;
 
 /// Pages of one step, 256 KiB: a row in them is locked for a few milliseconds.
 const STEP_BLOCKS: u64 = 32;

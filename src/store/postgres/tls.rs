@@ -1,7 +1,5 @@
 //! TLS: which certificate of a server is good enough, and which one is shown to it.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::options::Mistake;
 use super::server::SslMode;
+use crate::store::Mistake;
+use crate::store::files::read_bounded;
 use crate::yaml::{Message, quoted};
 
 /// Largest file with certificates or a key, in bytes: several times that of all authorities of a system.
@@ -211,16 +210,6 @@ fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Opti
     read_bounded(path, MAX_FILE_BYTES)
         .map_err(|error| mistakes.push(mistake(setting, path, &format!("cannot be read: {error}"))))
         .ok()
-}
-
-/// The bytes of a file that is not larger than it should be.
-pub(super) fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(max_bytes + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > max_bytes {
-        return Err(io::Error::other(format!("larger than {max_bytes} bytes")));
-    }
-    Ok(text)
 }
 
 /// The certificates in a file, at least one.

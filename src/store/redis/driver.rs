@@ -21,6 +21,7 @@ use super::refusal::{Trouble, trouble};
 use super::reply::{Answer, read};
 use super::script::Script;
 use super::work::Work;
+use crate::store::pause::Pause;
 use crate::store::queue::{Job, Queue};
 use crate::store::{Observer, RoundTrip, StoreError};
 use crate::time::{Clock, Stopwatch};
@@ -34,10 +35,6 @@ const MAX_BYTES: usize = 64 << 10;
 /// Calls on their way at once per connection. While the server works on one the next is there already; with
 /// more, the calls get smaller and Redis has more to do for the same settlements.
 const MAX_CALLS: usize = 2;
-
-/// The pause after the first failure to connect, and the longest; it doubles in between.
-const FIRST_PAUSE_MS: u64 = 50;
-const LONGEST_PAUSE_MS: u64 = 2000;
 
 /// What the tasks of one Redis share.
 #[derive(Debug)]
@@ -93,8 +90,9 @@ pub(super) struct Driver {
     connection: Option<MultiplexedConnection>,
     /// How many connections there have been: a call that fails says nothing of a later one.
     generation: u64,
-    /// Failures since the last answer.
-    failures: u32,
+    pause: Pause,
+    /// How long to wait before the next attempt to connect.
+    wait: Duration,
     is_hopeful: bool,
     /// Since when nothing has come back on the connection.
     silence: Stopwatch,
@@ -107,7 +105,8 @@ impl Driver {
             calls: FuturesUnordered::new(),
             connection: None,
             generation: 0,
-            failures: 0,
+            pause: Pause::default(),
+            wait: Duration::ZERO,
             is_hopeful: true,
             silence: Stopwatch::start(),
         }
@@ -137,10 +136,10 @@ impl Driver {
 
     /// One attempt, after a pause if the last failed; calls of the last connection go on meanwhile.
     async fn connect(&mut self) {
-        let (shared, failures) = (self.shared.clone(), self.failures);
+        let (shared, wait) = (self.shared.clone(), self.wait);
         let mut attempt = pin!(async move {
-            if failures > 0 {
-                sleep(Duration::from_millis(pause_ms(failures))).await;
+            if !wait.is_zero() {
+                sleep(wait).await;
             }
             let since = Stopwatch::start();
             (shared.connector.connect().await, since.elapsed())
@@ -172,7 +171,7 @@ impl Driver {
     /// Closes the connection for a while; what waits fails unless another connection takes it.
     fn give_up(&mut self, error: &StoreError) {
         self.connection = None;
-        self.failures = self.failures.saturating_add(1);
+        self.wait = self.pause.next();
         let links = &self.shared.links;
         *links.failure.lock() = Some(error.clone());
         let was_hopeful = std::mem::replace(&mut self.is_hopeful, false);
@@ -248,7 +247,8 @@ impl Driver {
     fn heard(&mut self, is_current: bool) {
         if is_current {
             self.silence = Stopwatch::start();
-            self.failures = 0;
+            self.pause = Pause::default();
+            self.wait = Duration::ZERO;
         }
     }
 
@@ -277,12 +277,4 @@ fn finish_all(jobs: Vec<Job<Work>>, failure: &StoreError) {
     for job in jobs {
         job.finish(Err(failure.clone()));
     }
-}
-
-/// The pause before the next attempt to connect after so many failures, in milliseconds: with jitter, so that
-/// many servers do not come back at once.
-fn pause_ms(failures: u32) -> u64 {
-    let longest_ms = (FIRST_PAUSE_MS << (failures.saturating_sub(1)).min(10)).min(LONGEST_PAUSE_MS);
-    let random = std::hash::BuildHasher::hash_one(&foldhash::fast::RandomState::default(), failures);
-    longest_ms / 2 + random % (longest_ms / 2)
 }

@@ -17,8 +17,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::settings::{Address, Endpoint, Login, Password};
+use super::refusal::words;
+use super::settings::{Address, Endpoint, Login};
 use super::tls::Tls;
+use crate::store::Password;
 
 /// How long a silent connection is left alone before the other side is asked for a sign of life.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
@@ -229,10 +231,7 @@ async fn password(login: &Login) -> Result<Option<Vec<u8>>, String> {
 /// How the server words its refusal, if it is one.
 pub(super) fn refusal(answer: &Value) -> Option<String> {
     let Value::ServerError(error) = answer else { return None };
-    Some(match error.details() {
-        Some(details) => format!("{} {details}", error.code()),
-        None => error.code().to_owned(),
-    })
+    Some(words(error))
 }
 
 /// The text of an answer.

@@ -18,10 +18,10 @@ mod url;
 mod work;
 
 pub use eviction::Eviction;
-pub use options::{LoginOptions, Mistake, Options};
+pub use options::{LoginOptions, Options};
 pub use settings::{
     Address, DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_CONNECTIONS, DEFAULT_KEY_PREFIX, DEFAULT_MAX_WAITING,
-    DEFAULT_TIMEOUT_MS, Endpoint, Form, Login, Password, Secret, Sentinel, Settings,
+    DEFAULT_TIMEOUT_MS, Endpoint, Form, Login, Sentinel, Settings,
 };
 pub use store::RedisStore;
 pub use tls::{Tls, TlsFiles};

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::settings::{
     DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_CONNECTIONS, DEFAULT_KEY_PREFIX, DEFAULT_MAX_WAITING, Form, Login,
-    Password, Secret, Sentinel, Settings,
+    Sentinel, Settings,
 };
 use super::tls::{Tls, TlsFiles};
 use super::url::{Target, Url};
+use crate::store::{Mistake, Password, Secret};
 use crate::yaml::Message;
 
 /// What stands in the settings; [`Self::settings`] makes settings of it.
@@ -42,15 +43,6 @@ pub struct LoginOptions {
     pub password: Option<Secret>,
     /// A file with the password.
     pub password_file: Option<PathBuf>,
-}
-
-/// Settings that do not go together, or that name what cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// The setting that it is about.
-    pub setting: &'static str,
-    /// What is wrong.
-    pub message: Message,
 }
 
 /// The names of the settings of a login, for messages.

@@ -1,6 +1,6 @@
 //! What an error of a call means: whether the script has run, and whether the connection is of use.
 
-use redis::RedisError;
+use redis::{RedisError, ServerError};
 
 /// What went wrong with a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,14 @@ pub(super) fn trouble(error: &RedisError) -> Trouble {
         // Written by the script itself, after a write that cannot be taken back.
         "PARTLY" | "UNKILLABLE" => Trouble::Lost(reason),
         _ => Trouble::Refused(reason),
+    }
+}
+
+/// The error in the words of the server.
+pub(super) fn words(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
     }
 }
 

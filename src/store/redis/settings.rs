@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::options::{Mistake, Options};
+use super::options::Options;
 use super::tls::Tls;
 use super::url::Url;
+use crate::store::{Mistake, Password};
 
 /// What every key begins with unless settings say otherwise.
 pub const DEFAULT_KEY_PREFIX: &str = "fluxlimit:";
@@ -96,39 +97,6 @@ pub struct Login {
     pub username: Option<String>,
     /// The password; `None`: none is sent.
     pub password: Option<Password>,
-}
-
-/// Where a password comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Password {
-    /// It is this one.
-    Text(Secret),
-    /// It stands alone in a file, which is read anew for every connection.
-    File(PathBuf),
-}
-
-/// A text that is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` from being shown.
-    #[must_use]
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, for sending it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
 }
 
 impl Default for Settings {

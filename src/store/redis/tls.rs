@@ -4,8 +4,6 @@
 //! can be spoken for by anybody limits nothing.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +11,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::options::Mistake;
+use crate::store::Mistake;
+use crate::store::files::read_bounded;
 use crate::yaml::{Message, quoted};
 
 /// Largest file with certificates, in bytes: several times what a system trusts in all.
@@ -173,18 +172,9 @@ fn mistake(setting: &'static str, path: &Path, what: &str) -> Mistake {
 }
 
 fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Vec<u8>> {
-    read_bounded(path)
+    read_bounded(path, MAX_FILE_BYTES)
         .map_err(|error| mistakes.push(mistake(setting, path, &format!("cannot be read: {error}"))))
         .ok()
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(text)
 }
 
 /// The text of a file and the certificates in it, at least one.

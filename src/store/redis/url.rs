@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use rustls_pki_types::ServerName;
 
-use super::settings::{Address, Endpoint, Secret};
+use super::settings::{Address, Endpoint};
+use crate::store::Secret;
+use crate::store::percent::{self, Undecodable};
 use crate::yaml::Message;
 
 /// The schemes of a Redis, each with what it means. `valkey` is another word for `redis`, as in other clients.
@@ -220,20 +222,11 @@ fn database(number: &str) -> Result<u32, Message> {
     })
 }
 
-/// Text whose `%XX` stand for bytes.
 fn decoded(text: &str) -> Result<String, Message> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let byte = digit().zip(digit()).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-        bytes.push(byte.ok_or_else(|| wrong("a `%` does not begin two hexadecimal digits").hint(ENCODING))?);
-    }
-    String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 where it is percent-encoded"))
+    percent::decode(text).map_err(|why| match why {
+        Undecodable::Digits => wrong("a `%` does not begin two hexadecimal digits").hint(ENCODING),
+        Undecodable::NotUtf8 => wrong("it is not UTF-8 where it is percent-encoded"),
+    })
 }
 
 #[cfg(test)]

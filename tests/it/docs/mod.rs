@@ -11,6 +11,7 @@ mod postgres;
 mod redis;
 mod replay;
 mod rules;
+mod settings;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -106,6 +106,18 @@ impl Fluxlimit {
         .await;
     }
 
+    /// Waits until it decides about users of the domain `edge`, by looking: that counts nothing.
+    pub(crate) async fn decides(&self) {
+        let entry = serde_json::json!({ "key": "user", "value": "nobody" });
+        let look =
+            serde_json::json!({ "domain": "edge", "descriptors": [{ "entries": [entry], "hitsAddend": 0 }] });
+        eventually("a decision", async || {
+            let answer = Client::new(self.http).post("/json", look.to_string()).await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+
     /// A page of the HTTP front, on a connection of its own.
     pub(crate) async fn page(&self, path: &str) -> Answer {
         Client::new(self.http).get(path, &[]).await.expect("the HTTP front answers")

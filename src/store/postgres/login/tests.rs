@@ -64,7 +64,7 @@ async fn passwords_by_host_are_used_only_from_a_private_file() {
 async fn a_password_that_is_given_makes_the_file_superfluous() {
     let directory = Directory::new();
     let path = directory.file("*:*:*:*:from-file\n", 0o600);
-    let password = Some(Password::Text(super::super::server::Secret::new("given")));
+    let password = Some(Password::Text(crate::store::Secret::new("given")));
     let server = Server { passfile: Some(path), password, ..Server::default() };
     let login = Login::read(&server).await.unwrap();
     assert_eq!(login.password(&server, &host("db")).as_deref(), Some("given"));

@@ -6,9 +6,9 @@ use redis::Value;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use tokio::time::timeout;
 
+use super::super::refusal::words;
 use super::super::settings::Address;
 use super::map::{Range, ranges};
-use super::refusal::words;
 use super::routes::Routes;
 use crate::store::StoreError;
 

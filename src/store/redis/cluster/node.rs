@@ -16,12 +16,14 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Sleep, sleep};
 
+use super::super::refusal::words;
 use super::super::settings::Address;
 use super::call::{Ended, Trouble, call};
 use super::errand::Errand;
-use super::refusal::{NotRun, not_run, words};
+use super::refusal::{NotRun, not_run};
 use super::routes::Routes;
 use super::wire::Wire;
+use crate::store::pause::Pause;
 use crate::store::{RoundTrip, StoreError};
 use crate::time::Stopwatch;
 
@@ -31,10 +33,6 @@ const MAX_TAKEN: usize = 128;
 /// Calls that may be on their way on one connection: enough for a round trip of 1 ms at 100,000 calls a
 /// second, few enough that what waits behind them still goes out together.
 const MAX_CALLS: usize = 128;
-
-/// The pause after the first failure to connect, and the longest; it doubles in between.
-const FIRST_PAUSE_MS: u64 = 50;
-const LONGEST_PAUSE_MS: u64 = 2000;
 
 /// A node. Dropping it ends its tasks once what they took is answered.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ struct Line {
     /// How many connections there have been: a call that fails says nothing about a later one.
     generation: u64,
     /// Attempts to connect that failed since the last that did not, and how the last one did.
-    failures: u32,
+    pause: Pause,
     failure: Option<StoreError>,
     attempt: Stopwatch,
     calls: FuturesUnordered<BoxFuture<'static, Ended>>,
@@ -119,7 +117,7 @@ impl Line {
             timeout: Duration::from_millis(routes.settings().timeout_ms),
             link: Link::Connecting(routes.connecting(address.clone())),
             generation: 0,
-            failures: 0,
+            pause: Pause::default(),
             failure: None,
             attempt: Stopwatch::start(),
             calls: FuturesUnordered::new(),
@@ -133,7 +131,7 @@ impl Line {
             // What arrives waits for the first attempt to connect; after a failure it is told at once.
             let may_take = match &self.link {
                 Link::Up(_) => self.calls.len() < MAX_CALLS,
-                Link::Connecting(_) | Link::Pause(_) => self.failures > 0,
+                Link::Connecting(_) | Link::Pause(_) => self.pause.has_failed(),
             };
             tokio::select! {
                 biased;
@@ -156,24 +154,22 @@ impl Line {
         match turn {
             Turn::PauseIsOver => self.connect(),
             Turn::Connected(connection) => {
-                if self.failures > 0 {
+                if self.pause.has_failed() {
                     tracing::info!(node = %self.address, "a node of the cluster is reached again");
                 }
                 self.generation += 1;
-                self.failures = 0;
+                self.pause = Pause::default();
                 self.failure = None;
                 self.silence = Stopwatch::start();
                 self.link = Link::Up(connection);
             }
             Turn::Failed(error) => {
-                if self.failures == 0 {
+                if !self.pause.has_failed() {
                     tracing::warn!(node = %self.address, %error, "a node of the cluster cannot be reached");
                 }
-                let pause_ms = (FIRST_PAUSE_MS << self.failures.min(10)).min(LONGEST_PAUSE_MS);
-                self.failures += 1;
+                let pause = self.pause.next();
                 self.report(self.attempt.elapsed(), 0, Some(&error));
                 self.failure = Some(error);
-                let pause = Duration::from_millis(jittered(pause_ms));
                 self.link = Link::Pause(Box::pin(sleep(pause)));
                 // Another node may have taken its place.
                 self.doubt();
@@ -294,12 +290,4 @@ async fn turn(link: &mut Link) -> Turn {
             Turn::PauseIsOver
         }
     }
-}
-
-/// Between half of `ms` and `ms`, so that servers that lost a node together do not come back together.
-fn jittered(ms: u64) -> u64 {
-    use std::hash::BuildHasher;
-    // Keyed anew for every value.
-    let random = std::hash::RandomState::new().hash_one(());
-    ms / 2 + random % (ms / 2 + 1)
 }

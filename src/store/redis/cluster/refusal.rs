@@ -2,6 +2,7 @@
 
 use redis::ServerError;
 
+use super::super::refusal::words;
 use super::super::settings::Address;
 
 /// Why a node has not run what it was sent.
@@ -36,14 +37,6 @@ pub(super) fn not_run(error: &ServerError, from: &Address) -> Option<NotRun> {
         "NOSCRIPT" => Some(NotRun::NoScript),
         "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY" | "BUSY" => Some(NotRun::Down(words(error))),
         _ => None,
-    }
-}
-
-/// The error in the words of the server.
-pub(super) fn words(error: &ServerError) -> String {
-    match error.details() {
-        Some(details) => format!("{} {details}", error.code()),
-        None => error.code().to_owned(),
     }
 }
 
