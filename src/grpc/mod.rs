@@ -27,6 +27,7 @@ pub mod message;
 mod others;
 mod preface;
 mod service;
+mod status;
 
 use service::{Calls, Service};
 

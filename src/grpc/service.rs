@@ -15,18 +15,23 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use prost::Message;
 use tonic::Status;
+use tracing::Instrument;
 
 use super::frame::{self, FrameError, Received, Reply, Unfinished};
 use super::message::RateLimitRequest;
 use super::others::Others;
-use super::{convert, deadline};
+use super::{convert, deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
 use crate::request::RequestError;
+use crate::traces::CallSpan;
 
 /// The path of the one call that is asked for each request.
 pub(super) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+
+/// The same in traces, without the slash.
+const METHOD: &str = SHOULD_RATE_LIMIT.split_at(1).1;
 
 /// What a caller is told whose time is up.
 const LATE: &str = "deadline exceeded";
@@ -71,8 +76,12 @@ impl Calls {
         if request.uri().path() != SHOULD_RATE_LIMIT {
             return Either::Right(boxed(limit, async move { self.service.others.answer(request).await }));
         }
+        let traced = self.service.limiter.tracer().and_then(|tracer| tracer.rpc(METHOD, request.headers()));
         let mut body = request.into_body();
         let received = frame::received(&mut body);
+        if let Some(span) = traced {
+            return Either::Right(Box::pin(self.answer_traced(received, body, limit, span)));
+        }
         if let (Some(message), true) = (received.message(&body), self.service.limiter.answers_at_once()) {
             // Not in the stream's task yet, where a panic costs one stream: there it goes on.
             let answered = catch_unwind(AssertUnwindSafe(|| self.answer_now(message)));
@@ -82,7 +91,7 @@ impl Calls {
             };
         }
         Either::Right(Box::pin(async move {
-            let answered = self.answer_later(received, body, limit).await;
+            let answered = self.answer_later(received, body, limit, None).await;
             Ok(answered.unwrap_or_else(Status::into_http))
         }))
     }
@@ -98,6 +107,7 @@ impl Calls {
         received: Received,
         body: B,
         limit: Duration,
+        span: Option<&CallSpan>,
     ) -> Result<Response<Reply>, Status>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -108,7 +118,28 @@ impl Calls {
             return Err(Status::deadline_exceeded(LATE));
         };
         let request = self.request(message)?;
-        reply(self.service.limiter.check(&request, time_left).await)
+        reply(match span {
+            None => self.service.limiter.check(&request, time_left).await,
+            Some(span) => self.service.limiter.check_traced(&request, time_left, span).await,
+        })
+    }
+
+    /// The same of a call that is traced.
+    async fn answer_traced(
+        self: Arc<Self>,
+        received: Received,
+        body: Incoming,
+        limit: Duration,
+        span: CallSpan,
+    ) -> Result<Response<Reply>, Infallible> {
+        let log = span.log();
+        let answered = self.answer_later(received, body, limit, Some(&span)).instrument(log).await;
+        let (name, failure) = match &answered {
+            Ok(_) => ("OK", None),
+            Err(status) => (status::name(status.code()), status::failure(status)),
+        };
+        span.end_rpc(name, failure);
+        Ok(answered.unwrap_or_else(Status::into_http))
     }
 
     /// The request that a message asks; one that cannot be read is counted.
