@@ -130,7 +130,7 @@ impl Tracer {
             provider.shutdown_with_timeout(Duration::from_millis(STOP_MS))
         });
         if let Ok(Err(error)) = stopping.await {
-            tracing::warn!(%error, "the last spans are lost");
+            tracing::warn!(%error, "the collector did not take the last spans in time");
         }
     }
 
