@@ -72,6 +72,8 @@ async fn the_variables_of_opentelemetry_say_what_no_setting_does() {
             .variable("OTEL_SERVICE_NAME", "of-the-environment")
             // Not read: settings alone say what is sampled.
             .variable("OTEL_TRACES_SAMPLER", "always_off")
+            .variable("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+            .variable("OTEL_EXPORTER_OTLP_HEADERS", "x-key=of-the-environment")
             .setting("TRACES__SAMPLE_RATIO", "1");
         if let Some(name) = own_name {
             setup = setup.setting("OTLP__SERVICE_NAME", name);
@@ -80,6 +82,7 @@ async fn the_variables_of_opentelemetry_say_what_no_setting_does() {
         server.ask("user", "alice").await;
         let call = collector.span("POST /json").await;
         assert_eq!(call.service, own_name.unwrap_or("of-the-environment"));
+        assert_eq!(call.key.as_deref(), Some("of-the-environment"));
     }
 }
 
