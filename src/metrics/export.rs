@@ -61,7 +61,7 @@ pub(super) fn metrics(
     decisions(&meter, &counts);
     unmatched(&meter, &counts);
     policy_answers(&meter, &counts);
-    Metrics { counts, decision_s, registry, provider }
+    Metrics { counts, decision_s, registry, provider, pushes: false }
 }
 
 pub(super) fn text(registry: &prometheus::Registry) -> String {

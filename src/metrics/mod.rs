@@ -60,11 +60,23 @@ pub struct Metrics {
     registry: prometheus::Registry,
     /// Keeps the instruments alive.
     provider: SdkMeterProvider,
+    pushes: bool,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        if self.pushes {
+            // Dropped, the provider pushes once more and waits for it. After `stop` it does nothing. A server that
+            // ends at once must not wait for a collector.
+            let provider = self.provider.clone();
+            std::thread::spawn(move || drop(provider.shutdown()));
+        }
     }
 }
 
@@ -109,18 +121,23 @@ impl Metrics {
     #[must_use]
     pub fn pushed(exporter: impl PushMetricExporter, interval_ms: u64, resource: Resource) -> Self {
         let reader = export::reader(exporter, interval_ms);
-        export::metrics(Arc::default(), |provider| provider.with_reader(reader).with_resource(resource))
+        let mut pushed =
+            export::metrics(Arc::default(), |provider| provider.with_reader(reader).with_resource(resource));
+        pushed.pushes = true;
+        pushed
     }
 
     /// Pushes what was counted since the last time, in bounded time, if metrics are pushed.
     pub async fn stop(&self) {
+        if !self.pushes {
+            return;
+        }
         let provider = self.provider.clone();
-        // The library waits on the thread that asks.
-        let stopping = tokio::task::spawn_blocking(move || {
-            provider.shutdown_with_timeout(Duration::from_millis(STOP_MS))
-        });
-        if let Ok(Err(error)) = stopping.await {
-            tracing::debug!(%error, "the last metrics may be lost");
+        // The library waits on the thread that asks, for as long as an export may take.
+        let stopping = tokio::task::spawn_blocking(move || provider.shutdown());
+        let stopped = tokio::time::timeout(Duration::from_millis(STOP_MS), stopping).await;
+        if !matches!(stopped, Ok(Ok(Ok(())))) {
+            tracing::warn!("the collector did not take the last metrics in time");
         }
     }
 

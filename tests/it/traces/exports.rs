@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use tokio::net::TcpListener;
 
 use super::{RPC, RULES, Traced, sampled};
-use crate::support::{Certificates, Collector, Fluxlimit, RuleDirectory, eventually, free_address};
+use crate::support::{Certificates, Collector, Fluxlimit, RuleDirectory, Signal, eventually, free_address};
 
 #[tokio::test]
 async fn both_protocols_carry_spans_and_metrics_with_their_headers_and_with_tls() {
@@ -140,7 +140,7 @@ async fn a_collector_that_is_not_there_or_hangs_harms_no_decision_and_no_stop() 
                 .process
                 .output_with("a line about it", |log| log.contains("spans are lost").then_some(()))
                 .await;
-            server.process.signal(crate::support::Signal::TERM);
+            server.process.signal(Signal::TERM);
             let (status, log) = server.process.finished().await;
             assert!(status.success(), "{status}");
             assert_eq!(log.matches("spans are lost").count(), 1, "{log}");
@@ -184,4 +184,34 @@ async fn what_others_set_for_all_programs_keeps_no_server_from_starting_that_exp
         output.contains("OTEL_EXPORTER_OTLP_ENDPOINT: `rubbish` is no address of a collector"),
         "{output}"
     );
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_holds_no_server_that_stops() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", hanging.local_addr().unwrap());
+    for protocol in ["grpc", "http"] {
+        for signals in [1, 2] {
+            let settings = [
+                ("OTLP__ENDPOINT", endpoint.as_str()),
+                ("OTLP__PROTOCOL", protocol),
+                // Longer than any test.
+                ("OTLP__TIMEOUT_MS", "3600000"),
+                ("METRICS__OTLP", "true"),
+                ("DRAIN_DELAY_MS", if signals == 1 { "0" } else { "3600000" }),
+            ];
+            let traced = Traced::telling(Collector::start().await, &settings).await;
+            traced.ask("alice", Some(&sampled())).await;
+            let Traced { mut server, .. } = traced;
+            server.process.signal(Signal::TERM);
+            if signals == 2 {
+                server.process.output_with("a drain", |log| log.contains("stopping").then_some(())).await;
+                server.process.signal(Signal::TERM);
+            }
+            let (status, log) = server.process.finished().await;
+            assert!(status.success(), "{status}");
+            assert_eq!(log.contains("did not take the last spans in time"), signals == 1, "{log}");
+            assert_eq!(log.contains("did not take the last metrics in time"), signals == 1, "{log}");
+        }
+    }
 }
