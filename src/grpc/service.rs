@@ -76,12 +76,13 @@ impl Calls {
         if request.uri().path() != SHOULD_RATE_LIMIT {
             return Either::Right(boxed(limit, async move { self.service.others.answer(request).await }));
         }
-        let traced = self.service.limiter.tracer().and_then(|tracer| tracer.rpc(METHOD, request.headers()));
+        if let Some(tracer) = self.service.limiter.tracer()
+            && let Some(span) = tracer.rpc(METHOD, request.headers())
+        {
+            return Either::Right(self.answer_traced(request.into_body(), limit, span));
+        }
         let mut body = request.into_body();
         let received = frame::received(&mut body);
-        if let Some(span) = traced {
-            return Either::Right(Box::pin(self.answer_traced(received, body, limit, span)));
-        }
         if let (Some(message), true) = (received.message(&body), self.service.limiter.answers_at_once()) {
             // Not in the stream's task yet, where a panic costs one stream: there it goes on.
             let answered = catch_unwind(AssertUnwindSafe(|| self.answer_now(message)));
@@ -124,22 +125,26 @@ impl Calls {
         })
     }
 
-    /// The same of a call that is traced.
-    async fn answer_traced(
+    /// The same of a call that is traced; apart, so that nothing of it is in the way of the others.
+    #[cold]
+    fn answer_traced(
         self: Arc<Self>,
-        received: Received,
-        body: Incoming,
+        mut body: Incoming,
         limit: Duration,
         span: CallSpan,
-    ) -> Result<Response<Reply>, Infallible> {
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>> {
+        let received = frame::received(&mut body);
         let log = span.log();
-        let answered = self.answer_later(received, body, limit, Some(&span)).instrument(log).await;
-        let (name, failure) = match &answered {
-            Ok(_) => ("OK", None),
-            Err(status) => (status::name(status.code()), status::failure(status)),
+        let answering = async move {
+            let answered = self.answer_later(received, body, limit, Some(&span)).await;
+            let (name, failure) = match &answered {
+                Ok(_) => ("OK", None),
+                Err(status) => (status::name(status.code()), status::failure(status)),
+            };
+            span.end_rpc(name, failure);
+            Ok(answered.unwrap_or_else(Status::into_http))
         };
-        span.end_rpc(name, failure);
-        Ok(answered.unwrap_or_else(Status::into_http))
+        Box::pin(answering.instrument(log))
     }
 
     /// The request that a message asks; one that cannot be read is counted.
