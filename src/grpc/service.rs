@@ -1,24 +1,28 @@
 //! Calls by path: `ShouldRateLimit` is answered here, health and reflection by tonic's services.
 
-use std::convert::Infallible;
-use std::future::{Future, ready};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::any::Any;
+use std::future::{Future, poll_fn, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::FutureExt;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use prost::Message;
 use tonic::Status;
 
+use super::connection::Waiting;
 use super::frame::{self, FrameError, Received, Reply, Unfinished};
 use super::message::RateLimitRequest;
 use super::others::Others;
+use super::stream::{self, Answer, Incoming};
 use super::{convert, deadline};
 use crate::engine::Decision;
 use crate::health::Health;
@@ -56,49 +60,58 @@ impl Calls {
         Self { service, unfinished: Unfinished::default() }
     }
 
-    /// The answer to one call. Failures of gRPC are answers too, so nothing can fail here.
-    ///
-    /// The future is moved several times on its way into the executor, so it holds an answer or a box: what
-    /// can be told at once is told before there is a future.
+    /// Answers one call, or begins to: what has to wait for its message, for a store or for the client goes on
+    /// in the future. Failures of gRPC are answers too, so nothing can fail here.
     pub(super) fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + Send {
+        self: &Arc<Self>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) -> Option<Waiting> {
+        let request = request.map(Incoming::new);
         if let Some(refused) = not_grpc(request.method(), request.headers()) {
-            return Either::Left(ready(Ok(refused)));
+            return Some(later(respond, ready(Answer::Whole(refused))));
         }
         let limit = deadline::of(request.headers());
+        let calls = self.clone();
         if request.uri().path() != SHOULD_RATE_LIMIT {
-            return Either::Right(boxed(limit, async move { self.service.others.answer(request).await }));
+            return Some(later(respond, async move { calls.answer_other(request, limit).await }));
         }
         let mut body = request.into_body();
         let received = frame::received(&mut body);
         if let (Some(message), true) = (received.message(&body), self.service.limiter.answers_at_once()) {
-            // Not in the stream's task yet, where a panic costs one stream: there it goes on.
-            let answered = catch_unwind(AssertUnwindSafe(|| self.answer_now(message)));
-            return match answered {
-                Ok(answer) => Either::Left(ready(Ok(answer.unwrap_or_else(Status::into_http)))),
-                Err(panic) => Either::Right(Box::pin(async move { resume_unwind(panic) })),
+            // A panic costs its own call, not its neighbours.
+            return match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
+                Ok(Ok(message)) => {
+                    ended(stream::send_message(&mut respond, message));
+                    None
+                }
+                Ok(Err(status)) => Some(later(respond, ready(Err(status).into()))),
+                Err(panic) => {
+                    panicked(panic.as_ref());
+                    respond.send_reset(Reason::INTERNAL_ERROR);
+                    None
+                }
             };
         }
-        Either::Right(Box::pin(async move {
-            let answered = self.answer_later(received, body, limit).await;
-            Ok(answered.unwrap_or_else(Status::into_http))
-        }))
+        Some(later(respond, async move { calls.answer_later(received, body, limit).await.into() }))
     }
 
-    fn answer_now(&self, message: Result<Bytes, FrameError>) -> Result<Response<Reply>, Status> {
+    async fn answer_other(&self, request: Request<Incoming>, limit: Duration) -> Answer {
+        match deadline::within(limit, pin!(self.service.others.answer(request))).await {
+            Some((Ok(answer), _)) => Answer::Whole(answer),
+            Some((Err(status), _)) => Err(status).into(),
+            None => Err(Status::deadline_exceeded(LATE)).into(),
+        }
+    }
+
+    /// The answer's message, with its prefix.
+    fn answer_now(&self, message: Result<Bytes, FrameError>) -> Result<Bytes, Status> {
         let request = self.request(message)?;
-        reply(self.service.limiter.check_at_once(&request))
+        encoded(self.service.limiter.check_at_once(&request))
     }
 
     /// Reads the message within `limit`, and has the decision made in what is left of it.
-    async fn answer_later<B>(
-        &self,
-        received: Received,
-        body: B,
-        limit: Duration,
-    ) -> Result<Response<Reply>, Status>
+    async fn answer_later<B>(&self, received: Received, body: B, limit: Duration) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -108,7 +121,7 @@ impl Calls {
             return Err(Status::deadline_exceeded(LATE));
         };
         let request = self.request(message)?;
-        reply(self.service.limiter.check(&request, time_left).await)
+        encoded(self.service.limiter.check(&request, time_left).await)
     }
 
     /// The request that a message asks; one that cannot be read is counted.
@@ -122,23 +135,44 @@ impl Calls {
     }
 }
 
-fn reply(decided: Result<Decision, CheckError>) -> Result<Response<Reply>, Status> {
+fn encoded(decided: Result<Decision, CheckError>) -> Result<Bytes, Status> {
     let decision = decided.map_err(|error| no_answer(&error))?;
-    let mut response = Response::new(Reply::Message(frame::encode(&convert::response(decision))?));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    Ok(response)
+    frame::encode(&convert::response(decision))
 }
 
-/// A call that takes at most `limit`.
-fn boxed(
-    limit: Duration,
-    call: impl Future<Output = Result<Response<Reply>, Status>> + Send + 'static,
-) -> Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>> {
-    Box::pin(async move {
-        let answered = deadline::within(limit, pin!(call)).await;
-        let answer = answered.map_or_else(|| Err(Status::deadline_exceeded(LATE)), |(answer, _)| answer);
-        Ok(answer.unwrap_or_else(Status::into_http))
-    })
+/// Sends the answer that a call comes to, unless the client resets the call before: then nobody waits.
+fn later(mut respond: SendResponse<Bytes>, answer: impl Future<Output = Answer> + Send + 'static) -> Waiting {
+    let answered = async move {
+        let answer = {
+            let mut answer = pin!(answer);
+            poll_fn(|context| match answer.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => respond.poll_reset(context).map(|_| None),
+            })
+            .await
+        };
+        if let Some(answer) = answer {
+            ended(stream::send(&mut respond, answer).await);
+        }
+    };
+    Box::pin(AssertUnwindSafe(answered).catch_unwind().map(|ended| {
+        if let Err(panic) = ended {
+            panicked(panic.as_ref());
+        }
+    }))
+}
+
+/// A client that is gone before its answer is nothing to worry about.
+fn ended(sent: Result<(), h2::Error>) {
+    if let Err(error) = sent {
+        tracing::debug!(%error, "an answer was not taken");
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(message, "a call ended in a panic");
 }
 
 /// What a client is told that does not speak gRPC; `None` if it does.
