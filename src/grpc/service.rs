@@ -49,6 +49,15 @@ pub(super) struct Calls {
     unfinished: Unfinished,
 }
 
+/// What can be said of a call whose message is here.
+enum Now {
+    /// The answer, with its prefix.
+    Message(Bytes),
+    Error(Status),
+    /// The store has to be asked first.
+    Undecided(crate::request::Request),
+}
+
 impl Service {
     pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>) -> Self {
         Self { limiter, others: Others::new(health) }
@@ -78,14 +87,17 @@ impl Calls {
         }
         let mut body = request.into_body();
         let received = frame::received(&mut body);
-        if let (Some(message), true) = (received.message(&body), self.service.limiter.answers_at_once()) {
+        if let Some(message) = received.message(&body) {
             // A panic costs its own call, not its neighbours.
             return match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
-                Ok(Ok(message)) => {
+                Ok(Now::Message(message)) => {
                     ended(stream::send_message(&mut respond, message));
                     None
                 }
-                Ok(Err(status)) => Some(later(respond, ready(Err(status).into()))),
+                Ok(Now::Error(status)) => Some(later(respond, ready(Err(status).into()))),
+                Ok(Now::Undecided(request)) => Some(later(respond, async move {
+                    encoded(calls.service.limiter.check(&request, limit).await).into()
+                })),
                 Err(panic) => {
                     panicked(panic.as_ref());
                     respond.send_reset(Reason::INTERNAL_ERROR);
@@ -104,10 +116,16 @@ impl Calls {
         }
     }
 
-    /// The answer's message, with its prefix.
-    fn answer_now(&self, message: Result<Bytes, FrameError>) -> Result<Bytes, Status> {
-        let request = self.request(message)?;
-        encoded(self.service.limiter.check_at_once(&request))
+    fn answer_now(&self, message: Result<Bytes, FrameError>) -> Now {
+        let request = match self.request(message) {
+            Ok(request) => request,
+            Err(status) => return Now::Error(status),
+        };
+        match self.service.limiter.check_at_once(&request).map(encoded) {
+            Some(Ok(message)) => Now::Message(message),
+            Some(Err(status)) => Now::Error(status),
+            None => Now::Undecided(request),
+        }
     }
 
     /// Reads the message within `limit`, and has the decision made in what is left of it.

@@ -146,8 +146,6 @@ async fn half_open_streams_leave_room_for_others() {
     front.answers().await;
 }
 
-/// h2 counts small messages that nobody has read yet, and by default ends a connection over fewer than there
-/// are streams.
 #[tokio::test]
 async fn a_burst_on_all_streams_is_answered() {
     let front = Front::start().await;
