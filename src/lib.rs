@@ -14,7 +14,10 @@ pub mod engine;
 pub mod rules;
 pub mod store;
 
+pub mod otlp;
+
 pub mod metrics;
+pub mod traces;
 
 pub mod connections;
 pub mod health;

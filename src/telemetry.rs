@@ -38,6 +38,9 @@ pub struct Filter(Targets);
 /// The names of the levels, from nothing to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// What moves bytes for us; at most its information is logged unless it is named.
+const WIRE: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
+
 impl Default for Filter {
     /// `info`: starts, stops, loads, and what an operator should look at; nothing per request.
     fn default() -> Self {
@@ -71,6 +74,8 @@ impl Filter {
         // It warns of every watched directory that is gone, and for us that is an everyday event.
         let quiet = Targets::new().with_target("notify", LevelFilter::ERROR);
         let level = targets.default_level().unwrap_or(LevelFilter::OFF);
+        // They tell of every frame, also of those that carry traces away: a line for each would make more of them.
+        let quiet = quiet.with_targets(WIRE.map(|target| (target, level.min(LevelFilter::INFO))));
         Self(quiet.with_default(level).with_targets(targets.iter()))
     }
 }
@@ -85,7 +90,9 @@ impl fmt::Display for Filter {
 pub fn start(settings: &Settings) {
     let filter = settings.filter.0.clone();
     let written = match settings.format {
-        Format::Json => layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+        Format::Json => {
+            layer().json().flatten_event(true).with_span_list(false).with_writer(io::stderr).boxed()
+        }
         // Colours stay on only where they show; the layer itself respects `NO_COLOR`.
         Format::Text if io::stderr().is_terminal() => layer().with_writer(io::stderr).boxed(),
         Format::Text => layer().with_writer(io::stderr).with_ansi(false).boxed(),

@@ -14,7 +14,7 @@ use crate::connections::Bounds;
 use crate::limiter::breaker;
 use crate::store::{memory, postgres, redis as redis_store};
 use crate::yaml::Problem;
-use crate::{grpc, http, limiter, reload, telemetry};
+use crate::{grpc, http, limiter, metrics, otlp, reload, telemetry, traces};
 
 /// Where gRPC is served unless settings say otherwise; the reference's port.
 const DEFAULT_GRPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081);
@@ -70,6 +70,12 @@ pub struct Config {
     pub worker_threads: Option<usize>,
     /// What is logged, and how.
     pub telemetry: telemetry::Settings,
+    /// Where traces and pushed metrics go.
+    pub otlp: otlp::Settings,
+    /// Which requests are traced.
+    pub traces: traces::Settings,
+    /// Whether metrics are pushed as well.
+    pub metrics: metrics::Settings,
     /// What the sources say about Redis; `redis` is made of it once all are read.
     redis_options: redis_store::Options,
     /// What the sources say about Postgres; `postgres` is completed from it once all are read.
@@ -142,6 +148,9 @@ impl Default for Config {
             drain_delay_ms: DEFAULT_DRAIN_DELAY_MS,
             worker_threads: None,
             telemetry: telemetry::Settings::default(),
+            otlp: otlp::Settings::default(),
+            traces: traces::Settings::default(),
+            metrics: metrics::Settings::default(),
             redis_options: redis_store::Options::default(),
             postgres_options: postgres::Options::default(),
             relative_to: PathBuf::new(),

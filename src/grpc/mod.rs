@@ -24,6 +24,7 @@ pub mod message;
 mod others;
 mod preface;
 mod service;
+mod status;
 mod stream;
 
 use service::{Calls, Service};

@@ -17,20 +17,25 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use prost::Message;
 use tonic::Status;
+use tracing::Instrument;
 
 use super::connection::Waiting;
 use super::frame::{self, FrameError, Received, Reply, Unfinished};
 use super::message::RateLimitRequest;
 use super::others::Others;
 use super::stream::{self, Answer, Incoming};
-use super::{convert, deadline};
+use super::{convert, deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
 use crate::request::RequestError;
+use crate::traces::CallSpan;
 
 /// The path of the one call that is asked for each request.
 pub(super) const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+
+/// The same in traces, without the slash.
+const METHOD: &str = SHOULD_RATE_LIMIT.split_at(1).1;
 
 /// What a caller is told whose time is up.
 const LATE: &str = "deadline exceeded";
@@ -85,8 +90,15 @@ impl Calls {
         if request.uri().path() != SHOULD_RATE_LIMIT {
             return Some(later(respond, async move { calls.answer_other(request, limit).await }));
         }
+        let traced = self.service.limiter.tracer().and_then(|tracer| tracer.rpc(METHOD, request.headers()));
         let mut body = request.into_body();
         let received = frame::received(&mut body);
+        if let Some(span) = traced {
+            return Some(later(
+                respond,
+                async move { calls.answer_traced(received, body, limit, span).await },
+            ));
+        }
         if let Some(message) = received.message(&body) {
             // A panic costs its own call, not its neighbours.
             return match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
@@ -105,7 +117,7 @@ impl Calls {
                 }
             };
         }
-        Some(later(respond, async move { calls.answer_later(received, body, limit).await.into() }))
+        Some(later(respond, async move { calls.answer_later(received, body, limit, None).await.into() }))
     }
 
     async fn answer_other(&self, request: Request<Incoming>, limit: Duration) -> Answer {
@@ -129,7 +141,13 @@ impl Calls {
     }
 
     /// Reads the message within `limit`, and has the decision made in what is left of it.
-    async fn answer_later<B>(&self, received: Received, body: B, limit: Duration) -> Result<Bytes, Status>
+    async fn answer_later<B>(
+        &self,
+        received: Received,
+        body: B,
+        limit: Duration,
+        span: Option<&CallSpan>,
+    ) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -139,7 +157,28 @@ impl Calls {
             return Err(Status::deadline_exceeded(LATE));
         };
         let request = self.request(message)?;
-        encoded(self.service.limiter.check(&request, time_left).await)
+        encoded(match span {
+            None => self.service.limiter.check(&request, time_left).await,
+            Some(span) => self.service.limiter.check_traced(&request, time_left, span).await,
+        })
+    }
+
+    /// The same of a call that is traced.
+    async fn answer_traced(
+        &self,
+        received: Received,
+        body: Incoming,
+        limit: Duration,
+        span: CallSpan,
+    ) -> Answer {
+        let log = span.log();
+        let answered = self.answer_later(received, body, limit, Some(&span)).instrument(log).await;
+        let (name, failure) = match &answered {
+            Ok(_) => ("OK", None),
+            Err(status) => (status::name(status.code()), status::failure(status)),
+        };
+        span.end_rpc(name, failure);
+        answered.into()
     }
 
     /// The request that a message asks; one that cannot be read is counted.

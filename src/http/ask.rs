@@ -6,10 +6,15 @@ use axum::body::{self, Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
 
 use super::{Sources, answer, question, text};
 use crate::engine::Code;
 use crate::limiter::CheckError;
+use crate::traces::CallSpan;
+
+/// Where it is asked.
+pub(super) const PATH: &str = "/json";
 
 /// Largest body, in bytes; as for gRPC.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -26,6 +31,17 @@ const MAX_REASON_CHARS: usize = 300;
 /// 200 if the request passes and 429 if not, with the answer as JSON; 400 for what is no request, 503 if
 /// there is no answer. The reference says 400 to all failures and gives no reason.
 pub(super) async fn ask(State(sources): State<Sources>, request: Request<Body>) -> Response {
+    let tracer = sources.limiter.tracer();
+    let span = tracer.and_then(|tracer| tracer.http(request.method(), PATH, request.headers()));
+    let Some(span) = span else {
+        return answer_to(&sources, request, None).await;
+    };
+    let response = answer_to(&sources, request, Some(&span)).instrument(span.log()).await;
+    span.end_http(response.status().as_u16());
+    response
+}
+
+async fn answer_to(sources: &Sources, request: Request<Body>, span: Option<&CallSpan>) -> Response {
     let body = match read(request.into_body()).await {
         Ok(body) => body,
         Err(refused) => {
@@ -40,7 +56,12 @@ pub(super) async fn ask(State(sources): State<Sources>, request: Request<Body>) 
             return refuse(StatusCode::BAD_REQUEST, &error.to_string());
         }
     };
-    match sources.limiter.check(&request, Duration::from_millis(ANSWER_MS)).await {
+    let time_left = Duration::from_millis(ANSWER_MS);
+    let decided = match span {
+        None => sources.limiter.check(&request, time_left).await,
+        Some(span) => sources.limiter.check_traced(&request, time_left, span).await,
+    };
+    match decided {
         Ok(decision) => {
             let status = match decision.code {
                 Code::Ok => StatusCode::OK,

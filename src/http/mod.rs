@@ -65,7 +65,7 @@ pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop
 /// Every path takes any method and must be exact, as in the reference.
 fn routes(sources: Sources) -> Router {
     Router::new()
-        .route("/json", any(ask::ask))
+        .route(ask::PATH, any(ask::ask))
         .route("/healthcheck", any(pages::health_check))
         .route("/live", any(pages::live))
         .route("/ready", any(pages::ready))

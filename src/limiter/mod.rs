@@ -14,8 +14,10 @@ use crate::engine::{AnswerSettings, Decision, Outcome, Question, answer};
 use crate::metrics::{Metrics, Tally};
 use crate::request::{Request, RequestError};
 use crate::rules::{Modes, OnStoreFailure, RuleSet};
+use crate::store::queue::Ticket;
 use crate::store::{Settling, Store, StoreError};
 use crate::time::Stopwatch;
+use crate::traces::{CallSpan, Tracer};
 use cache::{Asked, LocalCache};
 pub use watch::StoreWatch;
 
@@ -38,6 +40,8 @@ pub struct Limiter {
     watch: Option<Arc<StoreWatch>>,
     /// Remembers what was refused; `None` for a store that answers at once.
     cache: Option<LocalCache>,
+    /// Traces requests; `None`: none is traced.
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// How the limiter answers.
@@ -99,7 +103,7 @@ impl Limiter {
         let cache = (!store.answers_at_once())
             .then(|| LocalCache::new(settings.local_cache, Arc::new(Stopwatch::start())));
         let cache = cache.flatten();
-        Self { active: ArcSwapOption::empty(), store, metrics, settings, watch: None, cache }
+        Self { active: ArcSwapOption::empty(), store, metrics, settings, watch: None, cache, tracer: None }
     }
 
     /// The same with another cache, such as one whose clock is in somebody's hands.
@@ -112,6 +116,18 @@ impl Limiter {
     #[must_use]
     pub fn with_watch(self, watch: Arc<StoreWatch>) -> Self {
         Self { watch: Some(watch), ..self }
+    }
+
+    /// The same, with requests traced by `tracer`.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// What says which requests are traced; `None`: none is.
+    #[must_use]
+    pub const fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.as_ref()
     }
 
     /// Puts `rules` in force. Requests that are being answered finish under the rules they began with.
@@ -140,7 +156,21 @@ impl Limiter {
         if self.store.answers_at_once() {
             return self.check_here(request);
         }
-        Box::pin(self.check_waiting(request, time_left)).await
+        Box::pin(self.check_waiting(request, time_left, None)).await
+    }
+
+    /// The same of a request that is traced: `span` learns what is done for it.
+    ///
+    /// # Errors
+    /// See [`CheckError`].
+    pub async fn check_traced(
+        &self,
+        request: &Request,
+        time_left: Duration,
+        span: &CallSpan,
+    ) -> Result<Decision, CheckError> {
+        let decided = Box::pin(self.check_waiting(request, time_left, Some(span))).await;
+        decided.inspect(|decision| span.decided(decision))
     }
 
     /// Counts a request that a front could not read, so that it never came to [`Self::check`]. For Envoy it
@@ -182,13 +212,23 @@ impl Limiter {
         self.count(&watch, decided)
     }
 
-    async fn check_waiting(&self, request: &Request, time_left: Duration) -> Result<Decision, CheckError> {
+    async fn check_waiting(
+        &self,
+        request: &Request,
+        time_left: Duration,
+        span: Option<&CallSpan>,
+    ) -> Result<Decision, CheckError> {
         let watch = Stopwatch::start();
         let decided = async {
             let active = self.active(request)?;
-            let mut question = active.rules.question(request, self.settings.modes);
+            let matching = || active.rules.question(request, self.settings.modes);
+            let mut question = match span {
+                None => matching(),
+                Some(span) => span.matching(request, matching),
+            };
             let asking = match self.cache.as_ref().map(|cache| cache.ask(&mut question.settlement)) {
                 Some(Asked::Refused(outcome)) => {
+                    span.inspect(|span| span.remembered());
                     return Ok(self.answer_remembered(&active, request, &question, &outcome));
                 }
                 Some(Asked::Store(asking)) => Some(asking),
@@ -196,11 +236,11 @@ impl Limiter {
             };
             let outcome = match self.settle(&question) {
                 Settling::Ready(outcome) => outcome,
-                Settling::Later(ticket) => {
-                    let answered = tokio::time::timeout(self.patience(time_left), ticket).await;
-                    answered.unwrap_or(Err(StoreError::TimedOut))
-                }
+                Settling::Later(ticket) => wait(ticket, self.patience(time_left), span).await,
             };
+            if let (Some(span), Err(error)) = (span, &outcome) {
+                span.unanswered(error);
+            }
             if let (Some(asking), Ok(outcome)) = (&asking, &outcome) {
                 asking.learn(&question.settlement, outcome);
             }
@@ -287,4 +327,16 @@ impl Limiter {
         }
         decided
     }
+}
+
+/// Waits for a store's answer, in a span of its own if the request is traced.
+async fn wait(ticket: Ticket, patience: Duration, span: Option<&CallSpan>) -> Result<Outcome, StoreError> {
+    let Some(span) = span else {
+        return tokio::time::timeout(patience, ticket).await.unwrap_or(Err(StoreError::TimedOut));
+    };
+    let asking = span.asking();
+    let replied = tokio::time::timeout(patience, ticket.replied()).await;
+    let (outcome, exchange) = replied.unwrap_or((Err(StoreError::TimedOut), None));
+    asking.end(&outcome, exchange.as_ref());
+    outcome
 }

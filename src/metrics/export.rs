@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry_sdk::metrics::{SdkMeterProvider, Stream};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider, Stream};
 use prometheus::{Encoder, TextEncoder};
 
 use super::counters::COUNTS;
@@ -26,7 +29,16 @@ const DECISION_BOUNDS_S: [f64; 14] = [
     0.05, 0.1,
 ];
 
-pub(super) fn metrics(counts: Arc<Counts>) -> Metrics {
+/// What pushes metrics from time to time.
+pub(super) fn reader(exporter: impl PushMetricExporter, interval_ms: u64) -> impl MetricReader {
+    PeriodicReader::builder(exporter).with_interval(Duration::from_millis(interval_ms)).build()
+}
+
+/// The instruments of `counts`, shown by whatever readers `with` adds to that of Prometheus.
+pub(super) fn metrics(
+    counts: Arc<Counts>,
+    with: impl FnOnce(MeterProviderBuilder) -> MeterProviderBuilder,
+) -> Metrics {
     let registry = prometheus::Registry::new();
     let exporter = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
@@ -36,8 +48,8 @@ pub(super) fn metrics(counts: Arc<Counts>) -> Metrics {
         .expect("a new registry has no collector that could clash");
     let provider = SdkMeterProvider::builder()
         .with_reader(exporter)
-        .with_view(|_: &_| Stream::builder().with_cardinality_limit(MAX_SERIES).build().ok())
-        .build();
+        .with_view(|_: &_| Stream::builder().with_cardinality_limit(MAX_SERIES).build().ok());
+    let provider = with(provider).build();
     let meter = provider.meter(SCOPE);
     let decision_s = meter
         .f64_histogram("fluxlimit.decision.duration")

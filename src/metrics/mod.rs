@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use opentelemetry::metrics::Histogram;
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use parking_lot::Mutex;
 
 use crate::algorithm::Verdict;
@@ -28,6 +30,27 @@ pub use store::StoreMetrics;
 
 /// The most domains without rules that are told apart; their names come from requests.
 const MAX_UNKNOWN_DOMAINS: usize = 100;
+
+/// How often metrics are pushed unless settings say otherwise, in milliseconds; OpenTelemetry's own default.
+const DEFAULT_PUSH_MS: u64 = 60_000;
+
+/// How long the last push may keep a server that stops, in milliseconds.
+const STOP_MS: u64 = 3_000;
+
+/// Whether metrics are pushed as well as scraped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether they are pushed by OTLP.
+    pub otlp: bool,
+    /// How often, in milliseconds.
+    pub otlp_interval_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { otlp: false, otlp_interval_ms: DEFAULT_PUSH_MS }
+    }
+}
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -79,7 +102,26 @@ impl Metrics {
     /// Nothing counted yet.
     #[must_use]
     pub fn new() -> Self {
-        export::metrics(Arc::default())
+        export::metrics(Arc::default(), |provider| provider)
+    }
+
+    /// The same, pushed by `exporter` every `interval_ms` milliseconds, as the metrics of `resource`.
+    #[must_use]
+    pub fn pushed(exporter: impl PushMetricExporter, interval_ms: u64, resource: Resource) -> Self {
+        let reader = export::reader(exporter, interval_ms);
+        export::metrics(Arc::default(), |provider| provider.with_reader(reader).with_resource(resource))
+    }
+
+    /// Pushes what was counted since the last time, in bounded time, if metrics are pushed.
+    pub async fn stop(&self) {
+        let provider = self.provider.clone();
+        // The library waits on the thread that asks.
+        let stopping = tokio::task::spawn_blocking(move || {
+            provider.shutdown_with_timeout(Duration::from_millis(STOP_MS))
+        });
+        if let Ok(Err(error)) = stopping.await {
+            tracing::debug!(%error, "the last metrics may be lost");
+        }
     }
 
     /// Shows a number from now on.

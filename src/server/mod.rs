@@ -1,5 +1,6 @@
 //! The running server: its parts put together, and the order of a start and a stop.
 
+mod exports;
 mod stores;
 mod supervise;
 
@@ -109,7 +110,10 @@ impl Server {
             }
         };
         tokio::select! {
-            () = answering => tracing::info!("stopped"),
+            () = answering => {
+                exports::stop(parts.limiter.tracer(), &parts.metrics).await;
+                tracing::info!("stopped");
+            }
             () = stop_now => tracing::warn!("stopped at once, as told"),
         }
     }
@@ -117,12 +121,12 @@ impl Server {
 
 impl Parts {
     fn new(config: &Config) -> Self {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(exports::metrics(config));
         let health = Arc::new(Health::new());
         let watch = Arc::new(StoreWatch::new(&metrics, config.breaker));
         let store = stores::open(config, &metrics, watch.clone());
         let limiter = Limiter::new(store.clone(), metrics.clone(), config.limiter.clone());
-        let limiter = Arc::new(limiter.with_watch(watch.clone()));
+        let limiter = Arc::new(limiter.with_watch(watch.clone()).with_tracer(exports::tracer(config)));
         let supervisor = Supervisor {
             store,
             watch,

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::engine::{Outcome, Settlement};
+pub(crate) use files::read_bounded;
 pub use mistake::Mistake;
 use queue::Ticket;
 pub use secret::{Password, Secret};

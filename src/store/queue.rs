@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::StoreError;
 use crate::engine::Outcome;
+use crate::time::Stopwatch;
 
 /// What waits to be sent, oldest first; bounded.
 #[derive(Debug)]
@@ -32,11 +33,23 @@ pub struct Job<T> {
 
 /// Where the outcome of a job goes.
 #[derive(Debug)]
-pub struct Reply(oneshot::Sender<Result<Outcome, StoreError>>);
+pub struct Reply(oneshot::Sender<Replied>);
 
 /// The outcome of a job, once it is there.
 #[derive(Debug)]
-pub struct Ticket(oneshot::Receiver<Result<Outcome, StoreError>>);
+pub struct Ticket(oneshot::Receiver<Replied>);
+
+/// What a reply says: the outcome, and what carried it.
+type Replied = (Result<Outcome, StoreError>, Option<Exchange>);
+
+/// The exchange with a store that answered a job.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange {
+    /// Since when it was under way.
+    pub since: Stopwatch,
+    /// How many settlements went together.
+    pub settlements: usize,
+}
 
 impl Reply {
     /// A place for one outcome, and the ticket that waits for it.
@@ -54,20 +67,34 @@ impl Reply {
 
     /// Gives the outcome to whoever waits for it.
     pub fn send(self, outcome: Result<Outcome, StoreError>) {
-        // A caller that has gone has its answer from the policy.
-        let _ = self.0.send(outcome);
+        self.send_with(outcome, None);
     }
+
+    /// The same, and says what carried it; `None` if nothing was sent, or more than once.
+    pub fn send_with(self, outcome: Result<Outcome, StoreError>, exchange: Option<Exchange>) {
+        // A caller that has gone has its answer from the policy.
+        let _ = self.0.send((outcome, exchange));
+    }
+}
+
+impl Ticket {
+    /// Waits for the outcome, and for what carried it.
+    pub async fn replied(self) -> (Result<Outcome, StoreError>, Option<Exchange>) {
+        self.0.await.unwrap_or_else(|_| (Err(gone()), None))
+    }
+}
+
+/// A store's task that ended without an answer: it panicked, or the server stops.
+fn gone() -> StoreError {
+    StoreError::Unavailable { reason: "the store's task has ended".to_owned() }
 }
 
 impl Future for Ticket {
     type Output = Result<Outcome, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|received| {
-            // A store's task that ended without an answer: it panicked, or the server stops.
-            let gone = || StoreError::Unavailable { reason: "the store's task has ended".to_owned() };
-            received.unwrap_or_else(|_| Err(gone()))
-        })
+        let received = Pin::new(&mut self.0).poll(context);
+        received.map(|received| received.map_or_else(|_| Err(gone()), |(outcome, _)| outcome))
     }
 }
 
@@ -77,9 +104,9 @@ impl<T> Job<T> {
         (self.work, self.reply)
     }
 
-    /// Gives the outcome to whoever waits for it.
-    pub fn finish(self, outcome: Result<Outcome, StoreError>) {
-        self.reply.send(outcome);
+    /// Gives the outcome to whoever waits for it, as [`Reply::send_with`] does.
+    pub fn finish(self, outcome: Result<Outcome, StoreError>, exchange: Option<Exchange>) {
+        self.reply.send_with(outcome, exchange);
     }
 }
 
@@ -147,7 +174,7 @@ impl<T> Queue<T> {
     pub fn fail_all(&self, error: &StoreError) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         for job in waiting {
-            job.finish(Err(error.clone()));
+            job.finish(Err(error.clone()), None);
         }
     }
 
@@ -186,7 +213,7 @@ mod tests {
         assert_eq!(jobs.iter().map(|job| job.work).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(queue.len(), 2);
         for job in jobs {
-            job.finish(Ok(outcome()));
+            job.finish(Ok(outcome()), None);
         }
         let mut tickets = tickets.into_iter();
         assert_eq!(tickets.next().unwrap().await, Ok(outcome()));

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Bottom to top: a module uses only what stands before it. Modules on one line do not know each other.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["time", "yaml"],
     &["limit"],
     &["request"],
     &["algorithm"],
     &["engine"],
     &["rules", "store"],
-    &["metrics"],
+    &["otlp"],
+    &["metrics", "traces"],
     &["limiter", "connections", "health"],
     &["grpc", "http"],
     &["reload", "telemetry"],
@@ -27,7 +28,8 @@ const OWNED: [(&str, &[&str]); 11] = [
     ("Instant::now", &["src/time.rs"]),
     ("env::var", &["src/config/"]),
     ("tonic::", &["src/grpc/"]),
-    ("tonic_", &["src/grpc/"]),
+    // What the exporter of OTLP is told its headers and certificates with.
+    ("tonic_", &["src/grpc/", "src/otlp/"]),
     ("prost::", &["src/grpc/"]),
     ("prost_types::", &["src/grpc/"]),
     ("redis::", &["src/store/redis"]),
@@ -39,10 +41,14 @@ const OWNED: [(&str, &[&str]); 11] = [
 /// Modules of ours that have the name of a crate. Who uses one writes this, or gives it another name.
 const OWN_MODULES: [&str; 1] = ["store::redis::"];
 
-/// Nothing below `rules` waits or fails; a store says so in its trait without `async fn`.
+/// Nothing below `rules` waits or fails; a store says so in its trait without `async fn`. Metrics and traces wait
+/// for the last export at the stop, and for nothing else.
 const ABOVE_THE_CORE: &[&str] = &[
     "src/rules/",
     "src/store/",
+    "src/otlp/",
+    "src/metrics/",
+    "src/traces/",
     "src/limiter",
     "src/connections",
     "src/grpc/",

@@ -62,5 +62,6 @@ mod steps;
 mod strict;
 mod supervision;
 mod support;
+mod traces;
 mod trees;
 mod windows;

@@ -2,6 +2,7 @@
 
 mod failure;
 mod local_cache;
+mod otlp;
 mod postgres;
 mod redis;
 
@@ -42,6 +43,7 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
         local_cache::LOCAL_CACHE,
         redis_settings::SETTINGS,
         postgres_settings::SETTINGS,
+        otlp::SETTINGS,
     ]
     .into_iter()
     .flatten()
@@ -50,18 +52,21 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
 /// Reads the variables of others that mean something here.
 pub(super) fn read_foreign_variables(environment: &[(OsString, OsString)], config: &mut Config) {
     postgres_settings::read_variables(environment, config);
+    otlp::read_variables(environment, config);
 }
 
 /// Puts together what several settings say.
 pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
-    match config.store {
+    let mut problems = match config.store {
         StoreKind::Memory => Vec::new(),
         StoreKind::Redis => redis_settings::complete(config),
         StoreKind::Postgres => postgres_settings::complete(config),
-    }
+    };
+    problems.extend(otlp::complete(config));
+    problems
 }
 
-/// Mistakes that show only when all settings of a store are read.
+/// Mistakes that show only when all settings are read.
 fn problems(mistakes: Vec<Mistake>) -> Vec<Problem> {
     let source: Arc<str> = Arc::from("settings");
     let problem = |mistake: Mistake| Problem {

@@ -15,7 +15,7 @@ use super::settings::Settings;
 use super::sql::Sql;
 use crate::engine::Settlement;
 use crate::store::pause::Pause;
-use crate::store::queue::{Job, Queue, Reply};
+use crate::store::queue::{Exchange, Job, Queue, Reply};
 use crate::store::{Observer, RoundTrip, StoreError};
 use crate::time::Stopwatch;
 
@@ -131,11 +131,12 @@ async fn apply(shared: &Shared, link: &mut Link, jobs: Vec<Job<Settlement>>, tur
         // A server that takes no writes stays one: the next connection may find another.
         link.busy = true;
     }
+    let exchange = Some(Exchange { since: watch, settlements: settlements.len() });
     match settled {
         Ok(outcomes) => {
             tell(shared, &watch, settlements.len(), None);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                reply.send(outcome);
+                reply.send_with(outcome, exchange);
             }
         }
         Err(failure) => {
@@ -147,7 +148,7 @@ async fn apply(shared: &Shared, link: &mut Link, jobs: Vec<Job<Settlement>>, tur
             }
             tell(shared, &watch, settlements.len(), Some(&failure.error));
             for reply in replies {
-                reply.send(Err(failure.error.clone()));
+                reply.send_with(Err(failure.error.clone()), exchange);
             }
         }
     }
@@ -159,7 +160,7 @@ fn tell(shared: &Shared, watch: &Stopwatch, settlements: usize, failure: Option<
 
 fn fail(jobs: Vec<Job<Settlement>>, error: &StoreError) {
     for job in jobs {
-        job.finish(Err(error.clone()));
+        job.finish(Err(error.clone()), None);
     }
 }
 

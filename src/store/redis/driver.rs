@@ -22,7 +22,7 @@ use super::reply::{Answer, read};
 use super::script::Script;
 use super::work::Work;
 use crate::store::pause::Pause;
-use crate::store::queue::{Job, Queue};
+use crate::store::queue::{Exchange, Job, Queue};
 use crate::store::{Observer, RoundTrip, StoreError};
 use crate::time::{Clock, Stopwatch};
 
@@ -184,7 +184,7 @@ impl Driver {
     fn send(&mut self, jobs: Vec<Job<Work>>, by_text: bool) {
         let Some(connection) = self.connection.clone() else {
             let reason = "the connection was closed before it was sent".to_owned();
-            return finish_all(jobs, &StoreError::Unavailable { reason });
+            return finish_all(jobs, &StoreError::Unavailable { reason }, None);
         };
         let now = self.shared.clock.as_ref().map(|clock| clock.now());
         let command = self.shared.script.call(jobs.iter().map(|job| &job.work), now, by_text);
@@ -241,7 +241,8 @@ impl Driver {
             }
         };
         self.report(&since, jobs.len(), Some(&failure));
-        finish_all(jobs, &failure);
+        let exchange = Exchange { since, settlements: jobs.len() };
+        finish_all(jobs, &failure, Some(exchange));
     }
 
     fn heard(&mut self, is_current: bool) {
@@ -256,8 +257,9 @@ impl Driver {
         let answers = read(value, jobs.iter().map(|job| &job.work));
         let failure = answers.iter().find_map(|answer| answer.as_ref().err());
         self.report(since, jobs.len(), failure);
+        let exchange = Exchange { since: *since, settlements: jobs.len() };
         for (job, answer) in jobs.into_iter().zip(answers) {
-            job.finish(answer.map(|Answer { outcome, .. }| outcome));
+            job.finish(answer.map(|Answer { outcome, .. }| outcome), Some(exchange));
         }
     }
 
@@ -273,8 +275,8 @@ async fn ask(mut connection: MultiplexedConnection, command: Cmd) -> Result<Valu
     }
 }
 
-fn finish_all(jobs: Vec<Job<Work>>, failure: &StoreError) {
+fn finish_all(jobs: Vec<Job<Work>>, failure: &StoreError, exchange: Option<Exchange>) {
     for job in jobs {
-        job.finish(Err(failure.clone()));
+        job.finish(Err(failure.clone()), exchange);
     }
 }

@@ -23,6 +23,7 @@ pub(crate) struct Site {
     servers: Vec<SocketAddr>,
     health_checks: bool,
     echoed: Vec<String>,
+    traced: Option<(Value, SocketAddr)>,
 }
 
 impl Site {
@@ -36,6 +37,7 @@ impl Site {
             servers: vec![server],
             health_checks: false,
             echoed: Vec::new(),
+            traced: None,
         }
     }
 
@@ -102,12 +104,22 @@ impl Site {
         self
     }
 
+    /// With traces as `tracing` says, in the YAML of Envoy's field, told to the cluster `collector`, which is there.
+    pub(crate) fn traced(mut self, tracing: &str, collector: SocketAddr) -> Self {
+        self.traced = Some((yaml(tracing), collector));
+        self
+    }
+
     /// Starts an Envoy that serves this and waits until it does.
     pub(crate) async fn start(self) -> Envoy {
         Envoy::start(&self.bootstrap().to_string()).await
     }
 
     fn bootstrap(&self) -> Value {
+        let collector = self.traced.iter().map(|(_, address)| http2_cluster("collector", &[*address]));
+        let upstream = [json!({ "envoy_internal_address": { "server_listener_name": "upstream" } })];
+        let clusters =
+            [cluster("upstream", upstream), self.rate_limit_cluster()].into_iter().chain(collector);
         json!({
             "admin": { "address": any_port() },
             "bootstrap_extensions": [{
@@ -116,10 +128,7 @@ impl Site {
             }],
             "static_resources": {
                 "listeners": [self.site_listener(), self.upstream_listener()],
-                "clusters": [
-                    cluster("upstream", [json!({ "envoy_internal_address": { "server_listener_name": "upstream" } })]),
-                    self.rate_limit_cluster(),
-                ],
+                "clusters": clusters.collect::<Vec<_>>(),
             },
         })
     }
@@ -145,7 +154,7 @@ impl Site {
         let mut filters = self.earlier_filters.clone();
         filters.push(json!({ "name": "envoy.filters.http.ratelimit", "typed_config": filter }));
         filters.push(router());
-        let manager = json!({
+        let mut manager = json!({
             "@type": HTTP_CONNECTION_MANAGER,
             "stat_prefix": "site",
             "access_log": [{
@@ -158,6 +167,9 @@ impl Site {
             "route_config": virtual_host(&self.routes),
             "http_filters": filters,
         });
+        if let Some((tracing, _)) = &self.traced {
+            manager["tracing"] = tracing.clone();
+        }
         json!({ "name": "site", "address": any_port(), "filter_chains": filter_chains(&manager) })
     }
 
@@ -182,16 +194,7 @@ impl Site {
     }
 
     fn rate_limit_cluster(&self) -> Value {
-        let addresses = self.servers.iter().map(
-            |server| json!({ "socket_address": { "address": server.ip(), "port_value": server.port() } }),
-        );
-        let mut cluster = cluster("fluxlimit", addresses);
-        cluster["typed_extension_protocol_options"] = json!({
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": { "http2_protocol_options": {} },
-            },
-        });
+        let mut cluster = http2_cluster("fluxlimit", &self.servers);
         if self.health_checks {
             cluster["health_checks"] = json!([{
                 "timeout": "5s",
@@ -337,4 +340,18 @@ fn cluster(name: &str, addresses: impl IntoIterator<Item = Value>) -> Value {
         "connect_timeout": "5s",
         "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] },
     })
+}
+
+fn http2_cluster(name: &str, servers: &[SocketAddr]) -> Value {
+    let addresses = servers
+        .iter()
+        .map(|server| json!({ "socket_address": { "address": server.ip(), "port_value": server.port() } }));
+    let mut cluster = cluster(name, addresses);
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {} },
+        },
+    });
+    cluster
 }

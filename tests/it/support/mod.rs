@@ -1,6 +1,7 @@
 //! What the integration tests stand on: processes that end with the test, and what runs in them.
 
 mod cluster;
+mod collector;
 mod cutter;
 mod envoy;
 mod fluxlimit;
@@ -13,6 +14,7 @@ mod sentinel;
 mod tls;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use collector::{Collector, Told};
 pub(crate) use cutter::Cutter;
 pub(crate) use envoy::{Envoy, Site};
 pub(crate) use fluxlimit::{Fluxlimit, RuleDirectory, own_loopback_address};

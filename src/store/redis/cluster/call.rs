@@ -18,6 +18,8 @@ pub(super) struct Ended {
     pub(super) errands: Vec<Errand>,
     /// Over which connection of the line.
     pub(super) generation: u64,
+    /// Since it was sent.
+    pub(super) since: Stopwatch,
     /// From sending to the answer or the failure.
     pub(super) took: Duration,
     /// What the script answered.
@@ -43,7 +45,7 @@ pub(super) async fn call(
     wire: Arc<Wire>,
     patience: Duration,
 ) -> Ended {
-    let watch = Stopwatch::start();
+    let since = Stopwatch::start();
     let asking = errands.first().is_some_and(|errand| errand.asking);
     let exchange = async {
         let known = exchange(&mut connection, wire.call(&errands, false), asking).await;
@@ -56,7 +58,7 @@ pub(super) async fn call(
         }
     };
     let answer = timeout(patience, exchange).await.unwrap_or(Err(Trouble::TimedOut));
-    Ended { errands, generation, took: watch.elapsed(), answer }
+    Ended { errands, generation, since, took: since.elapsed(), answer }
 }
 
 /// With `asking` the node is told before that the slot is on its way to it. Both go out in one write: between

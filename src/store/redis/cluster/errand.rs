@@ -6,7 +6,7 @@ use super::super::reply::Answer;
 use super::super::settings::Address;
 use super::super::work::Work;
 use crate::store::StoreError;
-use crate::store::queue::Reply;
+use crate::store::queue::{Exchange, Reply};
 use crate::time::Stopwatch;
 
 /// Errands in one call of the script: Redis serves nobody else meanwhile.
@@ -79,11 +79,11 @@ impl Errand {
         (self.slot, self.asking)
     }
 
-    /// Gives the answer of `node` to whoever waits.
-    pub(super) fn finish(self, answer: Result<Answer, StoreError>, node: &Address) {
+    /// Gives the answer of `node`, which came with `exchange`, to whoever waits.
+    pub(super) fn finish(self, answer: Result<Answer, StoreError>, node: &Address, exchange: Exchange) {
         // Who has gone needs no answer.
         match self.caller {
-            Caller::Whole(reply) => reply.send(answer.map(|answer| answer.outcome)),
+            Caller::Whole(reply) => reply.send_with(answer.map(|answer| answer.outcome), Some(exchange)),
             Caller::Part(sender) => {
                 drop(sender.send(answer.map(|answer| Settled { answer, node: node.clone() })));
             }

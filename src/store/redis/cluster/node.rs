@@ -212,13 +212,13 @@ impl Line {
     }
 
     fn ended(&mut self, ended: Ended) {
-        let Ended { errands, took, answer, generation } = ended;
+        let Ended { errands, since, took, answer, generation } = ended;
         let settlements = errands.len();
         let current = generation == self.generation && matches!(self.link, Link::Up(_));
         match answer {
             Ok(answer) => {
                 self.silence = Stopwatch::start();
-                let failure = Wire::finish(errands, &answer, &self.address);
+                let failure = Wire::finish(errands, &answer, &self.address, since);
                 self.report(took, settlements, failure.as_ref());
             }
             Err(Trouble::Server(error)) => {

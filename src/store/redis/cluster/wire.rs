@@ -13,7 +13,8 @@ use super::errand::Errand;
 use super::slot::{Tag, key_tags};
 use crate::engine::{Group, Settlement};
 use crate::store::StoreError;
-use crate::time::Clock;
+use crate::store::queue::Exchange;
+use crate::time::{Clock, Stopwatch};
 
 /// How errands are written and answers are read.
 #[derive(Debug)]
@@ -50,11 +51,17 @@ impl Wire {
     }
 
     /// Gives the answer of a call on `node` to those who wait; what is wrong with it, if anything is.
-    pub(super) fn finish(errands: Vec<Errand>, answer: &Value, node: &Address) -> Option<StoreError> {
+    pub(super) fn finish(
+        errands: Vec<Errand>,
+        answer: &Value,
+        node: &Address,
+        since: Stopwatch,
+    ) -> Option<StoreError> {
+        let exchange = Exchange { since, settlements: errands.len() };
         let answers = read(answer, errands.iter().map(|errand| &errand.work));
         let failure = answers.iter().find_map(|answer| answer.as_ref().err()).cloned();
         for (errand, answer) in errands.into_iter().zip(answers) {
-            errand.finish(answer, node);
+            errand.finish(answer, node, exchange);
         }
         failure
     }
