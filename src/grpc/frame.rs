@@ -9,8 +9,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
 use prost::Message;
 use tonic::Status;
 
@@ -23,8 +21,6 @@ const MAX_HELD_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 
 /// Length of what stands before a message: one byte of flags, four of length.
 const PREFIX_BYTES: usize = 5;
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Why no message could be read. The code of each is the one that gRPC's specification names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -203,13 +199,9 @@ pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
     Ok(buffer.freeze())
 }
 
-/// The body of a response.
+/// The body of an answer that is not one message.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// One message, then the trailer that says OK.
-    Message(Bytes),
-    /// That trailer.
-    Trailer,
     /// Nothing more.
     End,
     /// Text for somebody who does not speak gRPC.
@@ -234,17 +226,6 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut *self {
-            Self::Message(message) => {
-                let message = std::mem::take(message);
-                *self = Self::Trailer;
-                Poll::Ready(Some(Ok(Frame::data(message))))
-            }
-            Self::Trailer => {
-                *self = Self::End;
-                let mut trailers = HeaderMap::with_capacity(1);
-                trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
-            }
             Self::End => Poll::Ready(None),
             Self::Text(text) => {
                 let text = Bytes::from_static(text.as_bytes());
@@ -259,7 +240,7 @@ impl Body for Reply {
         match self {
             Self::End => true,
             Self::Tonic(body) => body.is_end_stream(),
-            Self::Message(_) | Self::Trailer | Self::Text(_) => false,
+            Self::Text(_) => false,
         }
     }
 }
@@ -329,17 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_one_frame_and_a_trailer() {
-        let mut reply = Reply::Message(encode(&7_u32).unwrap());
-        let mut next = || {
-            let mut context = Context::from_waker(std::task::Waker::noop());
-            match Pin::new(&mut reply).poll_frame(&mut context) {
-                Poll::Ready(frame) => frame.map(Result::unwrap),
-                Poll::Pending => panic!("nothing to wait for"),
-            }
-        };
-        assert_eq!(next().unwrap().into_data().unwrap(), [0_u8, 0, 0, 0, 2, 8, 7].as_slice());
-        assert_eq!(next().unwrap().into_trailers().unwrap()["grpc-status"], "0");
-        assert!(next().is_none());
+    fn an_answer_has_its_length_before_it() {
+        assert_eq!(encode(&7_u32).unwrap(), [0_u8, 0, 0, 0, 2, 8, 7].as_slice());
     }
 }

@@ -1,16 +1,13 @@
 //! The gRPC front: `envoy.service.ratelimit.v3.RateLimitService`, health and reflection.
 //!
-//! It converts and decides nothing. `ShouldRateLimit` is served on hyper's HTTP/2 connections directly
-//! (`exec` says why); only the rare calls go through tonic. This is the one module that names tonic or
+//! It converts and decides nothing. `ShouldRateLimit` is served on HTTP/2 connections directly
+//! (`connection` says why); only the rare calls go through tonic. This is the one module that names tonic or
 //! prost.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::connections::{self, Bounds, Stop};
@@ -18,9 +15,9 @@ use crate::health::Health;
 use crate::limiter::Limiter;
 
 pub mod client;
+mod connection;
 mod convert;
 mod deadline;
-mod exec;
 mod frame;
 mod health;
 pub mod message;
@@ -28,6 +25,7 @@ mod others;
 mod preface;
 mod service;
 mod status;
+mod stream;
 
 use service::{Calls, Service};
 
@@ -77,12 +75,12 @@ pub async fn serve(
 ) {
     let service = Arc::new(Service::new(limiter, health));
     connections::serve(listener, bounds, stop, move |stream, stop| {
-        connection(stream, stop, Calls::new(service.clone()))
+        greet_and_serve(stream, stop, Calls::new(service.clone()))
     })
     .await;
 }
 
-async fn connection(stream: TcpStream, stop: Stop, calls: Calls) {
+async fn greet_and_serve(stream: TcpStream, stop: Stop, calls: Calls) {
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(Duration::from_millis(PREFACE_MS), preface::read(stream)) => greeted,
         () = stop.clone().told() => return,
@@ -91,28 +89,7 @@ async fn connection(stream: TcpStream, stop: Stop, calls: Calls) {
         tracing::debug!("a client did not begin with the preface of HTTP/2");
         return;
     };
-    let calls = Arc::new(calls);
-    let streams = exec::Streams::default();
-    let connection = http2(streams.clone())
-        .serve_connection(TokioIo::new(stream), service_fn(move |request| calls.clone().answer(request)));
-    let ended = exec::drive(connection, streams, stop.told(), http2::Connection::graceful_shutdown).await;
-    if let Err(error) = ended {
+    if let Err(error) = connection::serve(stream, Arc::new(calls), stop.told()).await {
         tracing::debug!(%error, "a connection failed");
     }
-}
-
-fn http2(streams: exec::Streams) -> http2::Builder<exec::Streams> {
-    let mut builder = http2::Builder::new(streams);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .keep_alive_interval(Duration::from_millis(KEEP_ALIVE_INTERVAL_MS))
-        .keep_alive_timeout(Duration::from_millis(KEEP_ALIVE_TIMEOUT_MS))
-        // gRPC has no use for a date, and every answer would carry one.
-        .auto_date_header(false);
-    builder
 }

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tonic::Status;
 use tower::ServiceExt;
@@ -11,6 +10,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::frame::Reply;
 use super::health;
+use super::stream::Incoming;
 use crate::health::Health;
 
 /// What reflection shows of the rate-limit service; `proto/README.md` says how it was made.

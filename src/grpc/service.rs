@@ -1,25 +1,29 @@
 //! Calls by path: `ShouldRateLimit` is answered here, health and reflection by tonic's services.
 
-use std::convert::Infallible;
-use std::future::{Future, ready};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::any::Any;
+use std::future::{Future, poll_fn, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::FutureExt;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use prost::Message;
 use tonic::Status;
 use tracing::Instrument;
 
+use super::connection::Waiting;
 use super::frame::{self, FrameError, Received, Reply, Unfinished};
 use super::message::RateLimitRequest;
 use super::others::Others;
+use super::stream::{self, Answer, Incoming};
 use super::{convert, deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
@@ -50,6 +54,15 @@ pub(super) struct Calls {
     unfinished: Unfinished,
 }
 
+/// What can be said of a call whose message is here.
+enum Now {
+    /// The answer, with its prefix.
+    Message(Bytes),
+    Error(Status),
+    /// The store has to be asked first.
+    Undecided(crate::request::Request),
+}
+
 impl Service {
     pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>) -> Self {
         Self { limiter, others: Others::new(health) }
@@ -61,45 +74,68 @@ impl Calls {
         Self { service, unfinished: Unfinished::default() }
     }
 
-    /// The answer to one call. Failures of gRPC are answers too, so nothing can fail here.
-    ///
-    /// The future is moved several times on its way into the executor, so it holds an answer or a box: what
-    /// can be told at once is told before there is a future.
+    /// Answers one call, or begins to: what has to wait for its message, for a store or for the client goes on
+    /// in the future. Failures of gRPC are answers too, so nothing can fail here.
     pub(super) fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + Send {
+        self: &Arc<Self>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) -> Option<Waiting> {
+        let request = request.map(Incoming::new);
         if let Some(refused) = not_grpc(request.method(), request.headers()) {
-            return Either::Left(ready(Ok(refused)));
+            return Some(later(respond, ready(Answer::Whole(refused))));
         }
         let limit = deadline::of(request.headers());
+        let calls = self.clone();
         if request.uri().path() != SHOULD_RATE_LIMIT {
-            return Either::Right(boxed(limit, async move { self.service.others.answer(request).await }));
+            return Some(later(respond, async move { calls.answer_other(request, limit).await }));
         }
         if let Some(tracer) = self.service.limiter.tracer()
             && let Some(span) = tracer.rpc(METHOD, request.headers())
         {
-            return Either::Right(self.answer_traced(request.into_body(), limit, span));
+            return Some(answer_traced(calls, request.into_body(), limit, span, respond));
         }
         let mut body = request.into_body();
         let received = frame::received(&mut body);
-        if let (Some(message), true) = (received.message(&body), self.service.limiter.answers_at_once()) {
-            // Not in the stream's task yet, where a panic costs one stream: there it goes on.
-            let answered = catch_unwind(AssertUnwindSafe(|| self.answer_now(message)));
-            return match answered {
-                Ok(answer) => Either::Left(ready(Ok(answer.unwrap_or_else(Status::into_http)))),
-                Err(panic) => Either::Right(Box::pin(async move { resume_unwind(panic) })),
+        if let Some(message) = received.message(&body) {
+            // A panic costs its own call, not its neighbours.
+            return match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
+                Ok(Now::Message(message)) => {
+                    ended(stream::send_message(&mut respond, message));
+                    None
+                }
+                Ok(Now::Error(status)) => Some(later(respond, ready(Err(status).into()))),
+                Ok(Now::Undecided(request)) => Some(later(respond, async move {
+                    encoded(calls.service.limiter.check(&request, limit).await).into()
+                })),
+                Err(panic) => {
+                    panicked(panic.as_ref());
+                    respond.send_reset(Reason::INTERNAL_ERROR);
+                    None
+                }
             };
         }
-        Either::Right(Box::pin(async move {
-            let answered = self.answer_later(received, body, limit, None).await;
-            Ok(answered.unwrap_or_else(Status::into_http))
-        }))
+        Some(later(respond, async move { calls.answer_later(received, body, limit, None).await.into() }))
     }
 
-    fn answer_now(&self, message: Result<Bytes, FrameError>) -> Result<Response<Reply>, Status> {
-        let request = self.request(message)?;
-        reply(self.service.limiter.check_at_once(&request))
+    async fn answer_other(&self, request: Request<Incoming>, limit: Duration) -> Answer {
+        match deadline::within(limit, pin!(self.service.others.answer(request))).await {
+            Some((Ok(answer), _)) => Answer::Whole(answer),
+            Some((Err(status), _)) => Err(status).into(),
+            None => Err(Status::deadline_exceeded(LATE)).into(),
+        }
+    }
+
+    fn answer_now(&self, message: Result<Bytes, FrameError>) -> Now {
+        let request = match self.request(message) {
+            Ok(request) => request,
+            Err(status) => return Now::Error(status),
+        };
+        match self.service.limiter.check_at_once(&request).map(encoded) {
+            Some(Ok(message)) => Now::Message(message),
+            Some(Err(status)) => Now::Error(status),
+            None => Now::Undecided(request),
+        }
     }
 
     /// Reads the message within `limit`, and has the decision made in what is left of it.
@@ -109,7 +145,7 @@ impl Calls {
         body: B,
         limit: Duration,
         span: Option<&CallSpan>,
-    ) -> Result<Response<Reply>, Status>
+    ) -> Result<Bytes, Status>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -119,32 +155,10 @@ impl Calls {
             return Err(Status::deadline_exceeded(LATE));
         };
         let request = self.request(message)?;
-        reply(match span {
+        encoded(match span {
             None => self.service.limiter.check(&request, time_left).await,
             Some(span) => self.service.limiter.check_traced(&request, time_left, span).await,
         })
-    }
-
-    /// The same of a call that is traced; apart, so that nothing of it is in the way of the others.
-    #[cold]
-    fn answer_traced(
-        self: Arc<Self>,
-        mut body: Incoming,
-        limit: Duration,
-        span: CallSpan,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>> {
-        let received = frame::received(&mut body);
-        let log = span.log();
-        let answering = async move {
-            let answered = self.answer_later(received, body, limit, Some(&span)).await;
-            let (name, failure) = match &answered {
-                Ok(_) => ("OK", None),
-                Err(status) => (status::name(status.code()), status::failure(status)),
-            };
-            span.end_rpc(name, failure);
-            Ok(answered.unwrap_or_else(Status::into_http))
-        };
-        Box::pin(answering.instrument(log))
     }
 
     /// The request that a message asks; one that cannot be read is counted.
@@ -158,23 +172,67 @@ impl Calls {
     }
 }
 
-fn reply(decided: Result<Decision, CheckError>) -> Result<Response<Reply>, Status> {
+fn encoded(decided: Result<Decision, CheckError>) -> Result<Bytes, Status> {
     let decision = decided.map_err(|error| no_answer(&error))?;
-    let mut response = Response::new(Reply::Message(frame::encode(&convert::response(decision))?));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    Ok(response)
+    frame::encode(&convert::response(decision))
 }
 
-/// A call that takes at most `limit`.
-fn boxed(
+/// Answers a call that is traced; apart, so that nothing of it is in the way of the others.
+#[cold]
+fn answer_traced(
+    calls: Arc<Calls>,
+    mut body: Incoming,
     limit: Duration,
-    call: impl Future<Output = Result<Response<Reply>, Status>> + Send + 'static,
-) -> Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>> {
-    Box::pin(async move {
-        let answered = deadline::within(limit, pin!(call)).await;
-        let answer = answered.map_or_else(|| Err(Status::deadline_exceeded(LATE)), |(answer, _)| answer);
-        Ok(answer.unwrap_or_else(Status::into_http))
-    })
+    span: CallSpan,
+    respond: SendResponse<Bytes>,
+) -> Waiting {
+    let received = frame::received(&mut body);
+    let log = span.log();
+    let answering = async move {
+        let answered = calls.answer_later(received, body, limit, Some(&span)).await;
+        let (name, failure) = match &answered {
+            Ok(_) => ("OK", None),
+            Err(status) => (status::name(status.code()), status::failure(status)),
+        };
+        span.end_rpc(name, failure);
+        answered.into()
+    };
+    later(respond, answering.instrument(log))
+}
+
+/// Sends the answer that a call comes to, unless the client resets the call before: then nobody waits.
+fn later(mut respond: SendResponse<Bytes>, answer: impl Future<Output = Answer> + Send + 'static) -> Waiting {
+    let answered = async move {
+        let answer = {
+            let mut answer = pin!(answer);
+            poll_fn(|context| match answer.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => respond.poll_reset(context).map(|_| None),
+            })
+            .await
+        };
+        if let Some(answer) = answer {
+            ended(stream::send(&mut respond, answer).await);
+        }
+    };
+    Box::pin(AssertUnwindSafe(answered).catch_unwind().map(|ended| {
+        if let Err(panic) = ended {
+            panicked(panic.as_ref());
+        }
+    }))
+}
+
+/// A client that is gone before its answer is nothing to worry about.
+fn ended(sent: Result<(), h2::Error>) {
+    if let Err(error) = sent {
+        tracing::debug!(%error, "an answer was not taken");
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(message, "a call ended in a panic");
 }
 
 /// What a client is told that does not speak gRPC; `None` if it does.

@@ -11,7 +11,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -55,6 +55,10 @@ pub struct LocalCache {
     hasher: RandomState,
     skip_count_refused: bool,
     clock: Arc<dyn Monotonic>,
+    /// When it was made.
+    start: Moment,
+    /// How long after that the last refusal is forgotten, in milliseconds.
+    empty_after_ms: AtomicU64,
 }
 
 type Refusals =
@@ -128,8 +132,31 @@ impl LocalCache {
             stripes: (0..stripes).map(|_| AtomicU32::new(0)).collect(),
             hasher: RandomState::default(),
             skip_count_refused,
+            start: clock.moment(),
             clock,
+            empty_after_ms: AtomicU64::new(0),
         })
+    }
+
+    /// Whether nothing is remembered, so that there is no need to know what would be asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clock.moment().ms_since(self.start) >= self.empty_after_ms.load(Ordering::Relaxed)
+    }
+
+    /// The outcome of a settlement of which every charge is known to be refused, with nothing to be booked.
+    /// Nothing is changed or forgotten, so it may be asked before [`Self::ask`].
+    #[must_use]
+    pub fn refusal(&self, settlement: &Settlement) -> Option<Outcome> {
+        let now = self.clock.moment();
+        let verdicts = settlement.charges().iter().map(|charge| {
+            let hash = self.hasher.hash_one(charge.key.as_bytes());
+            let given_back = self.stripe(hash).load(Ordering::Acquire);
+            let may_answer = charge.hits >= 0 && self.may_answer(charge);
+            let refusal = may_answer.then(|| self.find(hash, charge, given_back, now)).flatten()?;
+            Some(refusal.verdict(charge, now))
+        });
+        refused(settlement, verdicts.collect::<Option<_>>()?)
     }
 
     /// What is known of a settlement that the store would be asked next. If it has to be asked all the same,
@@ -150,21 +177,23 @@ impl LocalCache {
                 asking.gives_back.push(hash);
             } else if let Some(refusal) = self.find(hash, charge, given_back, now) {
                 known.push(index);
-                if self.skip_count_refused || !books_refused(charge) {
+                if self.may_answer(charge) {
                     verdicts.push(refusal.verdict(charge, now));
                 }
             }
         }
-        if verdicts.len() == settlement.charges().len() && !settlement.is_empty() {
-            let refused_groups = settlement.refused_groups(|_| false);
-            let enforced = !settlement.global_shadow;
-            let refused = settlement.refused || (enforced && settlement.refuses(&refused_groups));
-            return Asked::Refused(Outcome { refused, verdicts, overflowed: SmallVec::new() });
+        if let Some(outcome) = refused(settlement, verdicts) {
+            return Asked::Refused(outcome);
         }
         for index in known {
             settlement.expect_refusal(index);
         }
         Asked::Store(asking)
+    }
+
+    /// Whether a refusal of `charge` may be answered without the store, because it books nothing.
+    fn may_answer(&self, charge: &Charge) -> bool {
+        self.skip_count_refused || !books_refused(charge)
     }
 
     fn stripe(&self, hash: u64) -> &AtomicU32 {
@@ -213,6 +242,8 @@ impl Asking<'_> {
         let place = Place { hash, key: charge.key.clone(), numbers: numbers(charge) };
         let refusal = Refusal { hits: charge.hits, sent: self.sent, until, given_back, verdict: *verdict };
         cache.refusals.insert(place, refusal);
+        // Rounded up.
+        cache.empty_after_ms.fetch_max(until.ms_since(cache.start) + 1, Ordering::Relaxed);
     }
 }
 
@@ -240,6 +271,17 @@ impl Refusal {
             ..self.verdict
         }
     }
+}
+
+/// The outcome of a settlement if `verdicts` refuse every one of its charges.
+fn refused(settlement: &Settlement, verdicts: SmallVec<[Verdict; 2]>) -> Option<Outcome> {
+    if verdicts.len() != settlement.charges().len() || settlement.is_empty() {
+        return None;
+    }
+    let refused_groups = settlement.refused_groups(|_| false);
+    let enforced = !settlement.global_shadow;
+    let refused = settlement.refused || (enforced && settlement.refuses(&refused_groups));
+    Some(Outcome { refused, verdicts, overflowed: SmallVec::new() })
 }
 
 /// Whether a charge is booked though it is refused.

@@ -154,7 +154,7 @@ impl Limiter {
         // What a decision needs on its way is a few kilobytes. On the stack they cost nothing; in this
         // future they would be in the future of every call, which is moved several times.
         if self.store.answers_at_once() {
-            return self.check_at_once(request);
+            return self.check_here(request);
         }
         Box::pin(self.check_waiting(request, time_left, None)).await
     }
@@ -180,17 +180,26 @@ impl Limiter {
         self.metrics.failed();
     }
 
-    /// Whether [`Self::check_at_once`] may be used.
-    #[must_use]
-    pub fn answers_at_once(&self) -> bool {
-        self.store.answers_at_once()
-    }
-
-    /// Decides on one request without waiting, with a store that answers at once.
+    /// Decides on one request without waiting, if that can be. `None` if the store has to be waited for: then
+    /// nothing has been asked or counted yet, and [`Self::check`] decides.
     ///
     /// # Errors
     /// See [`CheckError`].
-    pub fn check_at_once(&self, request: &Request) -> Result<Decision, CheckError> {
+    pub fn check_at_once(&self, request: &Request) -> Option<Result<Decision, CheckError>> {
+        if self.store.answers_at_once() {
+            return Some(self.check_here(request));
+        }
+        let cache = self.cache.as_ref().filter(|cache| !cache.is_empty())?;
+        let watch = Stopwatch::start();
+        let active = self.active(request).ok()?;
+        let question = active.rules.question(request, self.settings.modes);
+        let outcome = cache.refusal(&question.settlement)?;
+        let decision = self.answer_remembered(&active, request, &question, &outcome);
+        Some(self.count(&watch, Ok(decision)))
+    }
+
+    /// Decides with a store that answers at once.
+    fn check_here(&self, request: &Request) -> Result<Decision, CheckError> {
         let watch = Stopwatch::start();
         let decided = self.active(request).and_then(|active| {
             let question = active.rules.question(request, self.settings.modes);

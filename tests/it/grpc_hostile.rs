@@ -1,6 +1,7 @@
 //! The gRPC front under clients that are broken or mean harm: a clear error, and the next call is answered.
 
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -143,6 +144,21 @@ async fn half_open_streams_leave_room_for_others() {
     }
     assert_eq!(call(&sender, head(), &framed(1)).await.unwrap().grpc().0, "0");
     front.answers().await;
+}
+
+#[tokio::test]
+async fn a_burst_on_all_streams_is_answered() {
+    let front = Front::start().await;
+    let stream = TcpStream::connect(front.address).await.unwrap();
+    // The client has the same bound.
+    let client = h2::client::Builder::new().data_frame_budget(8 * 1024 * 1024).handshake(stream).await;
+    let (sender, connection) = client.unwrap();
+    tokio::spawn(connection);
+    front.answers().await;
+    let body = framed(1);
+    let calls = (0..4_000).map(|_| call(&sender, head(), &body).map_ok(|answer| answer.grpc().0 == "0"));
+    let answers = futures_util::future::try_join_all(calls).await.unwrap();
+    assert!(answers.into_iter().all(|is_ok| is_ok));
 }
 
 #[tokio::test]

@@ -58,9 +58,15 @@ impl Site {
 
     /// What comes of it, and whether from memory.
     async fn check(&self, mut settlement: Settlement) -> (Outcome, bool) {
+        let refusal = self.cache.refusal(&settlement);
         match self.cache.ask(&mut settlement) {
-            Asked::Refused(outcome) => (outcome, true),
+            Asked::Refused(outcome) => {
+                assert!(!self.cache.is_empty());
+                assert_eq!(refusal, Some(outcome.clone()), "both ways to ask are told the same");
+                (outcome, true)
+            }
             Asked::Store(asking) => {
+                assert_eq!(refusal, None);
                 let outcome = self.settle(&settlement).await;
                 asking.learn(&settlement, &outcome);
                 (outcome, false)
@@ -317,7 +323,13 @@ fn limiter(store: &Arc<impl Store + 'static>, clock: &Arc<ManualClock>) -> (Limi
 }
 
 async fn code(limiter: &Limiter, descriptors: &str, hits: i64) -> Code {
-    limiter.check(&request(descriptors, hits), Duration::from_mins(1)).await.unwrap().code
+    let request = request(descriptors, hits);
+    // As the gRPC front does.
+    let decided = match limiter.check_at_once(&request) {
+        Some(decided) => decided,
+        None => limiter.check(&request, Duration::from_mins(1)).await,
+    };
+    decided.unwrap().code
 }
 
 #[tokio::test]
