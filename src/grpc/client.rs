@@ -8,9 +8,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Endpoint;
 use tonic_prost::ProstCodec;
 
-use super::convert;
 use super::message::{RateLimitRequest, RateLimitResponse};
 use super::service::SHOULD_RATE_LIMIT;
+use super::{convert, status};
 use crate::engine::Decision;
 use crate::request::Request;
 
@@ -88,7 +88,7 @@ async fn ask_unbounded(server: &str, request: &Request) -> Result<Decision, AskE
     let answer = client.unary(message, PathAndQuery::from_static(SHOULD_RATE_LIMIT), codec).await;
     let answer = answer.map_err(|status| AskError::Failed {
         server: name(),
-        code: convert::code_name(status.code()),
+        code: status::name(status.code()).to_owned(),
         reason: status.message().to_owned(),
     })?;
     convert::decision(answer.into_inner()).map_err(|reason| AskError::Nonsense { server: name(), reason })

@@ -37,7 +37,7 @@ const MAX_TURNS: usize = 16;
 const MAX_BURST: usize = 64;
 
 /// What h2 holds against small messages that were received and not yet read, in bytes: it counts each for 256
-/// at most. A burst on every stream must not end the connection, which it would with h2's default of half a
+/// at most. A burst on every stream must not end the connection, which it could with h2's default of half a
 /// connection's window.
 const SMALL_MESSAGES_BYTES: usize = MAX_STREAMS as usize * 256;
 

@@ -81,21 +81,26 @@ impl Calls {
         request: Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
     ) -> Option<Waiting> {
-        let request = request.map(Incoming::new);
         if let Some(refused) = not_grpc(request.method(), request.headers()) {
             return Some(later(respond, ready(Answer::Whole(refused))));
         }
         let limit = deadline::of(request.headers());
-        let calls = self.clone();
         if request.uri().path() != SHOULD_RATE_LIMIT {
+            let (calls, request) = (self.clone(), request.map(Incoming::new));
             return Some(later(respond, async move { calls.answer_other(request, limit).await }));
         }
         if let Some(tracer) = self.service.limiter.tracer()
             && let Some(span) = tracer.rpc(METHOD, request.headers())
         {
-            return Some(answer_traced(calls, request.into_body(), limit, span, respond));
+            return Some(answer_traced(
+                self.clone(),
+                Incoming::new(request.into_body()),
+                limit,
+                span,
+                respond,
+            ));
         }
-        let mut body = request.into_body();
+        let mut body = Incoming::new(request.into_body());
         let received = frame::received(&mut body);
         if let Some(message) = received.message(&body) {
             // A panic costs its own call, not its neighbours.
@@ -105,9 +110,12 @@ impl Calls {
                     None
                 }
                 Ok(Now::Error(status)) => Some(later(respond, ready(Err(status).into()))),
-                Ok(Now::Undecided(request)) => Some(later(respond, async move {
-                    encoded(calls.service.limiter.check(&request, limit).await).into()
-                })),
+                Ok(Now::Undecided(request)) => {
+                    let service = self.service.clone();
+                    Some(later(respond, async move {
+                        encoded(service.limiter.check(&request, limit).await).into()
+                    }))
+                }
                 Err(panic) => {
                     panicked(panic.as_ref());
                     respond.send_reset(Reason::INTERNAL_ERROR);
@@ -115,6 +123,7 @@ impl Calls {
                 }
             };
         }
+        let calls = self.clone();
         Some(later(respond, async move { calls.answer_later(received, body, limit, None).await.into() }))
     }
 
@@ -155,10 +164,7 @@ impl Calls {
             return Err(Status::deadline_exceeded(LATE));
         };
         let request = self.request(message)?;
-        encoded(match span {
-            None => self.service.limiter.check(&request, time_left).await,
-            Some(span) => self.service.limiter.check_traced(&request, time_left, span).await,
-        })
+        encoded(self.service.limiter.check_traced(&request, time_left, span).await)
     }
 
     /// The request that a message asks; one that cannot be read is counted.

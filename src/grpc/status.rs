@@ -1,4 +1,4 @@
-//! The status of a call, in the words of traces.
+//! The status of a call, in the words of gRPC.
 
 use tonic::{Code, Status};
 
@@ -25,7 +25,7 @@ pub(super) const fn name(code: Code) -> &'static str {
     }
 }
 
-/// What went wrong on this side; `None` if the caller asked for it. As the conventions for servers say.
+/// What went wrong on this side; `None` if the caller asked for it. As the conventions for traces of servers say.
 pub(super) fn failure(status: &Status) -> Option<String> {
     let is_ours = matches!(
         status.code(),
@@ -37,4 +37,15 @@ pub(super) fn failure(status: &Status) -> Option<String> {
             | Code::DataLoss
     );
     is_ours.then(|| status.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_named_as_grpc_names_it() {
+        assert_eq!(name(Code::InvalidArgument), "INVALID_ARGUMENT");
+        assert_eq!(name(Code::Unavailable), "UNAVAILABLE");
+    }
 }

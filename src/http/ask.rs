@@ -57,11 +57,7 @@ async fn answer_to(sources: &Sources, request: Request<Body>, span: Option<&Call
         }
     };
     let time_left = Duration::from_millis(ANSWER_MS);
-    let decided = match span {
-        None => sources.limiter.check(&request, time_left).await,
-        Some(span) => sources.limiter.check_traced(&request, time_left, span).await,
-    };
-    match decided {
+    match sources.limiter.check_traced(&request, time_left, span).await {
         Ok(decision) => {
             let status = match decision.code {
                 Code::Ok => StatusCode::OK,

@@ -150,10 +150,8 @@ impl LocalCache {
     pub fn refusal(&self, settlement: &Settlement) -> Option<Outcome> {
         let now = self.clock.moment();
         let verdicts = settlement.charges().iter().map(|charge| {
-            let hash = self.hasher.hash_one(charge.key.as_bytes());
-            let given_back = self.stripe(hash).load(Ordering::Acquire);
-            let may_answer = charge.hits >= 0 && self.may_answer(charge);
-            let refusal = may_answer.then(|| self.find(hash, charge, given_back, now)).flatten()?;
+            let (hash, given_back) = self.mark(charge);
+            let refusal = self.find(hash, charge, given_back, now).filter(|_| self.may_answer(charge))?;
             Some(refusal.verdict(charge, now))
         });
         refused(settlement, verdicts.collect::<Option<_>>()?)
@@ -169,8 +167,7 @@ impl LocalCache {
         let mut verdicts: SmallVec<[Verdict; 2]> = SmallVec::new();
         let mut known: SmallVec<[usize; 4]> = SmallVec::new();
         for (index, charge) in settlement.charges().iter().enumerate() {
-            let hash = self.hasher.hash_one(charge.key.as_bytes());
-            let given_back = self.stripe(hash).load(Ordering::Acquire);
+            let (hash, given_back) = self.mark(charge);
             asking.charges.push((hash, given_back));
             if charge.hits < 0 {
                 self.forget(hash);
@@ -191,6 +188,12 @@ impl LocalCache {
         Asked::Store(asking)
     }
 
+    /// The hash of a charge's key, and the give-backs of its stripe until now.
+    fn mark(&self, charge: &Charge) -> (u64, u32) {
+        let hash = self.hasher.hash_one(charge.key.as_bytes());
+        (hash, self.stripe(hash).load(Ordering::Acquire))
+    }
+
     /// Whether a refusal of `charge` may be answered without the store, because it books nothing.
     fn may_answer(&self, charge: &Charge) -> bool {
         self.skip_count_refused || !books_refused(charge)
@@ -207,7 +210,8 @@ impl LocalCache {
         self.stripe(hash).fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A refusal from which it follows that `charge` is refused at `now`.
+    /// A refusal from which it follows that `charge` is refused at `now`; never of hits that are given back,
+    /// which are fewer than any that are refused.
     fn find(&self, hash: u64, charge: &Charge, given_back: u32, now: Moment) -> Option<Refusal> {
         let refusal = self.refusals.get(&Asks { hash, charge })?;
         let holds = charge.hits >= refusal.hits && refusal.given_back == given_back && now < refusal.until;

@@ -159,7 +159,7 @@ impl Limiter {
         Box::pin(self.check_waiting(request, time_left, None)).await
     }
 
-    /// The same of a request that is traced: `span` learns what is done for it.
+    /// The same of a request that may be traced: `span` learns what is done for it.
     ///
     /// # Errors
     /// See [`CheckError`].
@@ -167,8 +167,9 @@ impl Limiter {
         &self,
         request: &Request,
         time_left: Duration,
-        span: &CallSpan,
+        span: Option<&CallSpan>,
     ) -> Result<Decision, CheckError> {
+        let Some(span) = span else { return self.check(request, time_left).await };
         let decided = Box::pin(self.check_waiting(request, time_left, Some(span))).await;
         decided.inspect(|decision| span.decided(decision))
     }

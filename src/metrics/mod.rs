@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::algorithm::Verdict;
 use crate::engine::{Charge, Code, Matched, Outcome, Question};
+use crate::otlp;
 use crate::request::Request;
 use crate::rules::{OnStoreFailure, RuleSet};
 use series::AllSeries;
@@ -33,9 +34,6 @@ const MAX_UNKNOWN_DOMAINS: usize = 100;
 
 /// How often metrics are pushed unless settings say otherwise, in milliseconds; OpenTelemetry's own default.
 const DEFAULT_PUSH_MS: u64 = 60_000;
-
-/// How long the last push may keep a server that stops, in milliseconds.
-const STOP_MS: u64 = 3_000;
 
 /// Whether metrics are pushed as well as scraped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,12 +131,7 @@ impl Metrics {
             return;
         }
         let provider = self.provider.clone();
-        // The library waits on the thread that asks, for as long as an export may take.
-        let stopping = tokio::task::spawn_blocking(move || provider.shutdown());
-        let stopped = tokio::time::timeout(Duration::from_millis(STOP_MS), stopping).await;
-        if !matches!(stopped, Ok(Ok(Ok(())))) {
-            tracing::warn!("the collector did not take the last metrics in time");
-        }
+        otlp::finish("metrics", move |most| provider.shutdown_with_timeout(most)).await;
     }
 
     /// Shows a number from now on.

@@ -7,14 +7,20 @@ mod guard;
 mod settings;
 mod tls;
 
+use std::time::Duration;
+
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::SpanExporter;
 
 use guard::Guarded;
 pub use settings::{Endpoint, Environment, Protocol, Settings, VARIABLES, attributes, headers};
 pub use tls::TlsFiles;
+
+/// How long the last export may keep a server that stops, in milliseconds.
+const STOP_MS: u64 = 3_000;
 
 /// Why there is no exporter, in the words of the library.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +43,18 @@ pub fn span_exporter(settings: &Settings) -> Result<impl SpanExporter + 'static,
 /// As [`span_exporter`].
 pub fn metric_exporter(settings: &Settings) -> Result<impl PushMetricExporter, ExportError> {
     Ok(Guarded::new("metrics", build::metrics(settings)?, settings.timeout_ms))
+}
+
+/// Has the last of `what` sent by `shutdown`, in bounded time.
+pub async fn finish(what: &'static str, shutdown: impl FnOnce(Duration) -> OTelSdkResult + Send + 'static) {
+    let most = Duration::from_millis(STOP_MS);
+    // The library waits on the thread that asks, and for metrics as long as an export may take.
+    let stopping = tokio::task::spawn_blocking(move || shutdown(most));
+    match tokio::time::timeout(most, stopping).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the collector did not take the last {what} in time"),
+        _ => tracing::warn!("the collector did not take the last {what} in time"),
+    }
 }
 
 /// Who sends: the name of the service and what is told about this instance. Later attributes count.

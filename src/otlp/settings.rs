@@ -5,7 +5,7 @@ use std::fmt;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::TlsFiles;
-use crate::store::Mistake;
+use crate::store::{Mistake, percent};
 use crate::yaml::{Message, quoted};
 
 /// How long one export may take unless settings say otherwise, in milliseconds; OpenTelemetry's own default.
@@ -195,32 +195,17 @@ fn pairs(text: &str, expected: &str) -> Result<Vec<(String, String)>, Message> {
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').filter(|(name, _)| !name.trim().is_empty())?;
-        Some((decoded(name.trim())?, decoded(value.trim())?))
+        Some((percent::decode(name.trim()).ok()?, percent::decode(value.trim()).ok()?))
     };
     // What stands there may be a secret, so it is not repeated.
     let wrong = || Message::new("a part of it is no pair of a name and a value").expected(expected);
     let read: Vec<_> = parts.map(|part| pair(part).ok_or_else(wrong)).collect::<Result<_, _>>()?;
     if read.len() > MAX_PAIRS {
-        return Err(Message::new(format!("there are {} pairs", read.len())).expected("at most 64"));
+        return Err(
+            Message::new(format!("there are {} pairs", read.len())).expected(format!("at most {MAX_PAIRS}"))
+        );
     }
     Ok(read)
-}
-
-/// `text` with `%` and two digits of hexadecimal for a byte.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -252,7 +237,7 @@ mod tests {
         check("a=b", &[("a", "b")]);
         check(" a = b , c=d=e,", &[("a", "b"), ("c", "d=e")]);
         check("a=b%2Cc%20d,e=", &[("a", "b,c d"), ("e", "")]);
-        for text in ["a", "=b", "a=%2", "a=%zz", "a=%ff", "a=b,c", "a=%é"] {
+        for text in ["a", "=b", "a=%2", "a=%zz", "a=%+f", "a=%ff", "a=b,c", "a=%é"] {
             assert!(attributes(text).is_err(), "{text}");
         }
         assert!(attributes(&"a=b,".repeat(65)).is_err());

@@ -4,7 +4,7 @@ mod files;
 pub mod memory;
 mod mistake;
 mod pause;
-mod percent;
+pub(crate) mod percent;
 pub mod postgres;
 pub mod queue;
 pub mod redis;

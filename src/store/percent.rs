@@ -1,8 +1,8 @@
-//! Percent-encoding in the URLs of stores (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
+//! Percent-encoding in URLs and other settings (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
 
 /// Why a text cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Undecodable {
+pub(crate) enum Undecodable {
     /// A `%` without two hexadecimal digits behind it.
     Digits,
     /// What it stands for is not UTF-8.
@@ -10,7 +10,7 @@ pub(super) enum Undecodable {
 }
 
 /// Text whose `%XX` stand for bytes.
-pub(super) fn decode(text: &str) -> Result<String, Undecodable> {
+pub(crate) fn decode(text: &str) -> Result<String, Undecodable> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

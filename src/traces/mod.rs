@@ -19,6 +19,7 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanExporter, SpanLimits,
 };
 
+use crate::otlp;
 pub use call::CallSpan;
 use parent::Sampling;
 pub use store::{Backend, StoreSpan};
@@ -34,9 +35,6 @@ const MAX_EXPORTED_SPANS: usize = 512;
 
 /// How long spans wait for others to be exported with, in milliseconds.
 const EXPORT_EVERY_MS: u64 = 1_000;
-
-/// How long the last export may keep a server that stops, in milliseconds.
-const STOP_MS: u64 = 3_000;
 
 /// Which requests are traced, and what is told of them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -125,13 +123,7 @@ impl Tracer {
     /// Exports what is left, in bounded time, and makes no more spans.
     pub async fn stop(&self) {
         let provider = self.provider.clone();
-        // The library waits on the thread that asks.
-        let stopping = tokio::task::spawn_blocking(move || {
-            provider.shutdown_with_timeout(Duration::from_millis(STOP_MS))
-        });
-        if let Ok(Err(error)) = stopping.await {
-            tracing::warn!(%error, "the collector did not take the last spans in time");
-        }
+        otlp::finish("spans", move |most| provider.shutdown_with_timeout(most)).await;
     }
 
     fn call(self: &Arc<Self>, name: String, headers: &HeaderMap, attributes: Vec<KeyValue>) -> CallSpan {

@@ -153,7 +153,11 @@ const SERVER: &[Setting] = &[
     setting("dynamic_metadata", |value, to| put(&mut to.limiter.answer.dynamic_metadata, value.bool())),
     setting("global_shadow_mode", |value, to| put(&mut to.limiter.modes.global_shadow, value.bool())),
     setting("global_quota_mode", |value, to| put(&mut to.limiter.modes.global_quota, value.bool())),
-    setting("near_limit_ratio", |value, to| put(&mut to.limiter.near_limit_ratio, ratio(value))),
+    setting("near_limit_ratio", |value, to| {
+        #[expect(clippy::cast_possible_truncation, reason = "the reference reckons with 32 bits as well")]
+        let ratio = ratio(value).map(|ratio| ratio as f32);
+        put(&mut to.limiter.near_limit_ratio, ratio);
+    }),
     setting("drain_delay_ms", |value, to| put(&mut to.drain_delay_ms, value.u64_in(0..=MAX_WAIT_MS))),
     setting("stop_grace_ms", |value, to| {
         if let Some(stop_ms) = value.u64_in(0..=MAX_WAIT_MS) {
@@ -248,15 +252,14 @@ fn count(value: &mut Value<'_, '_>) -> Option<usize> {
     value.u64_in(1..=1 << 32).and_then(|count| usize::try_from(count).ok())
 }
 
-fn ratio(value: &mut Value<'_, '_>) -> Option<f32> {
+fn ratio(value: &mut Value<'_, '_>) -> Option<f64> {
     let ratio = value.f64()?;
     if !(0.0..=1.0).contains(&ratio) {
         let message = Message::new(format!("the ratio `{ratio}` is out of range"));
         value.error(message.expected("a number from 0 to 1"));
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "the reference reckons with 32 bits as well")]
-    Some(ratio as f32)
+    Some(ratio)
 }
 
 fn header_name(value: &mut Value<'_, '_>) -> Option<Arc<str>> {

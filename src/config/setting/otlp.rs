@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{MAX_WAIT_MS, Setting, filled, path, problems, put, setting};
+use super::{MAX_WAIT_MS, Setting, filled, path, problems, put, ratio, setting};
 use crate::config::Config;
 use crate::otlp::{Endpoint, Protocol, VARIABLES, attributes, headers};
 use crate::yaml::{Message, Problem, Value};
@@ -62,14 +62,4 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
 fn parsed<T>(value: &mut Value<'_, '_>, parse: fn(&str) -> Result<T, Message>) -> Option<T> {
     let text = value.text()?;
     parse(&text).map_err(|message| value.error(message)).ok()
-}
-
-fn ratio(value: &mut Value<'_, '_>) -> Option<f64> {
-    let ratio = value.f64()?;
-    if !(0.0..=1.0).contains(&ratio) {
-        let message = Message::new(format!("the ratio `{ratio}` is out of range"));
-        value.error(message.expected("a number from 0 to 1"));
-        return None;
-    }
-    Some(ratio)
 }

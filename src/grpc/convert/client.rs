@@ -1,7 +1,5 @@
 //! The same the other way round, for whoever asks.
 
-use tonic::Code as GrpcCode;
-
 use super::super::message::{
     self, Code as CodeNumber, DescriptorStatus, RateLimit, RateLimitDescriptor, RateLimitOverride,
     RateLimitRequest, RateLimitResponse,
@@ -44,18 +42,6 @@ pub(in crate::grpc) fn decision(message: RateLimitResponse) -> Result<Decision, 
         headers: headers.map(|header| Header { name: header.key.into(), value: header.value }).collect(),
         metadata: message.dynamic_metadata.map(map),
     })
-}
-
-/// The name of a status as gRPC writes it, such as `INVALID_ARGUMENT`.
-pub(in crate::grpc) fn code_name(code: GrpcCode) -> String {
-    let mut name = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
 }
 
 fn code(number: i32) -> Result<Code, String> {
@@ -148,11 +134,5 @@ mod tests {
         assert_eq!(super::decision(message.clone()), Ok(decision));
         let unknown = RateLimitResponse { overall_code: 0, ..message };
         assert_eq!(super::decision(unknown), Err("code 0".to_owned()));
-    }
-
-    #[test]
-    fn a_status_is_named_as_grpc_names_it() {
-        assert_eq!(code_name(GrpcCode::InvalidArgument), "INVALID_ARGUMENT");
-        assert_eq!(code_name(GrpcCode::Unavailable), "UNAVAILABLE");
     }
 }

@@ -8,7 +8,7 @@ use super::message::{
 };
 use crate::engine::{Code, Decision, Map, Status, StatusLimit, Value};
 use crate::request::{Descriptor, Entry, MAX_DESCRIPTORS, Override, Request, RequestError};
-pub(super) use client::{asked, code_name, decision};
+pub(super) use client::{asked, decision};
 
 /// The request that `message` asks; its bytes are moved, not copied.
 ///
