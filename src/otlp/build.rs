@@ -40,12 +40,16 @@ pub(super) fn metrics(settings: &Settings) -> Result<MetricExporter, ExportError
 
 impl Parts {
     fn of(settings: &Settings) -> Result<Self, ExportError> {
-        let tls = settings.tls.load().map_err(|mistakes| {
-            let reasons: Vec<_> =
-                mistakes.iter().map(|mistake| format!("{}: {}", mistake.setting, mistake.message)).collect();
-            ExportError { reason: reasons.join("; ") }
-        })?;
         let is_encrypted = settings.endpoint.as_ref().is_some_and(Endpoint::is_encrypted);
+        // gRPC's library reads what the system trusts by itself.
+        let tls =
+            settings.tls.load(is_encrypted && settings.protocol() == Protocol::Http).map_err(|mistakes| {
+                let reasons: Vec<_> = mistakes
+                    .iter()
+                    .map(|mistake| format!("{}: {}", mistake.setting, mistake.message))
+                    .collect();
+                ExportError { reason: reasons.join("; ") }
+            })?;
         Ok(Self { tls, is_encrypted, timeout: Duration::from_millis(settings.timeout_ms) })
     }
 

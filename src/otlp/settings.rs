@@ -97,7 +97,8 @@ impl Settings {
             let read = attributes(&text).map_err(|message| told(3, message));
             self.resource_attributes = read.unwrap_or_default();
         }
-        if let Err(found) = self.tls.load() {
+        // What the system trusts is no mistake of a setting.
+        if let Err(found) = self.tls.load(false) {
             mistakes.extend(found);
         }
         mistakes

@@ -4,6 +4,7 @@ mod files;
 pub mod memory;
 mod mistake;
 mod pause;
+pub(crate) mod pem;
 pub(crate) mod percent;
 pub mod postgres;
 pub mod queue;
@@ -16,7 +17,6 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::engine::{Outcome, Settlement};
-pub(crate) use files::read_bounded;
 pub use mistake::Mistake;
 use queue::Ticket;
 pub use secret::{Password, Secret};

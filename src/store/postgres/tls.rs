@@ -1,23 +1,19 @@
 //! TLS: which certificate of a server is good enough, and which one is shown to it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::server::SslMode;
 use crate::store::Mistake;
-use crate::store::files::read_bounded;
-use crate::yaml::{Message, quoted};
-
-/// Largest file with certificates or a key, in bytes: several times that of all authorities of a system.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+use crate::store::pem::{self, Named, Pair};
+use crate::yaml::Message;
 
 const ROOT: &str = "postgres.sslrootcert";
 const CERT: &str = "postgres.sslcert";
@@ -63,39 +59,17 @@ impl TlsFiles {
             .expect("the provider has what the protocol needs")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let Some((chain, key)) = pair else { return Ok(builder.with_no_client_auth()) };
+        let Some(Pair { chain, key, .. }) = pair else { return Ok(builder.with_no_client_auth()) };
         builder.with_client_auth_cert(chain, key).map_err(|error| {
             let message = Message::new(format!("the certificate and its key cannot be used: {error}"));
             vec![Mistake { setting: CERT, message }]
         })
     }
 
-    fn pair(
-        &self,
-        mistakes: &mut Vec<Mistake>,
-    ) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-        let missing =
-            |setting, other| Mistake { setting, message: Message::new(format!("`{other}` is missing")) };
-        let (cert, key) = match (&self.cert, &self.key) {
-            (None, None) => return None,
-            (Some(cert), Some(key)) => (cert, key),
-            (Some(_), None) => {
-                mistakes.push(missing(CERT, KEY));
-                return None;
-            }
-            (None, Some(_)) => {
-                mistakes.push(missing(KEY, CERT));
-                return None;
-            }
-        };
-        let chain = certificates(CERT, cert, mistakes);
-        let text = read(KEY, key, mistakes)?;
-        // What the reader says of a key is left out: it is about the key.
-        let Ok(key) = PrivateKeyDer::from_pem_slice(&text) else {
-            mistakes.push(mistake(KEY, key, "holds no private key in PEM form without a passphrase"));
-            return None;
-        };
-        Some((chain?, key))
+    fn pair(&self, mistakes: &mut Vec<Mistake>) -> Option<Pair> {
+        let cert = Named { setting: CERT, path: self.cert.as_deref() };
+        let key = Named { setting: KEY, path: self.key.as_deref() };
+        pem::pair(cert, key, "holds no private key in PEM form without a passphrase", mistakes)
     }
 }
 
@@ -109,12 +83,10 @@ struct Trusted {
 
 impl Trusted {
     fn load(roots: &Roots, mistakes: &mut Vec<Mistake>) -> Option<Self> {
-        let mut store = RootCertStore::empty();
         match roots {
             Roots::System => {
-                // Those that cannot be read are missed by whoever needs them: the handshake says so.
-                store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                if store.is_empty() {
+                let roots = pem::system_authorities();
+                if roots.is_empty() {
                     let message = Message::new("the system trusts no certificate authority");
                     mistakes.push(Mistake {
                         setting: ROOT,
@@ -122,18 +94,12 @@ impl Trusted {
                     });
                     return None;
                 }
-                Some(Self { roots: store, certificates: Vec::new() })
+                Some(Self { roots, certificates: Vec::new() })
             }
             Roots::File(path) => {
-                let certificates = certificates(ROOT, path, mistakes)?;
-                for certificate in &certificates {
-                    if let Err(error) = store.add(certificate.clone()) {
-                        let what = format!("holds a certificate that cannot be used: {error}");
-                        mistakes.push(mistake(ROOT, path, &what));
-                        return None;
-                    }
-                }
-                Some(Self { roots: store, certificates })
+                let (_, certificates) = pem::certificates(ROOT, path, mistakes)?;
+                let roots = pem::authorities(ROOT, path, &certificates, mistakes)?;
+                Some(Self { roots, certificates })
             }
         }
     }
@@ -200,33 +166,6 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-fn mistake(setting: &'static str, path: &Path, what: &str) -> Mistake {
-    Mistake { setting, message: Message::new(format!("{} {what}", quoted(&path.display().to_string()))) }
-}
-
-fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Vec<u8>> {
-    read_bounded(path, MAX_FILE_BYTES)
-        .map_err(|error| mistakes.push(mistake(setting, path, &format!("cannot be read: {error}"))))
-        .ok()
-}
-
-/// The certificates in a file, at least one.
-fn certificates(
-    setting: &'static str,
-    path: &Path,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<Vec<CertificateDer<'static>>> {
-    let text = read(setting, path, mistakes)?;
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let what = match found {
-        Ok(certificates) if !certificates.is_empty() => return Some(certificates),
-        Ok(_) => "holds no certificate in PEM form".to_owned(),
-        Err(error) => format!("holds what is no certificate in PEM form: {error}"),
-    };
-    mistakes.push(mistake(setting, path, &what));
-    None
 }
 
 #[cfg(test)]

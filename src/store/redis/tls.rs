@@ -8,15 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::store::Mistake;
-use crate::store::files::read_bounded;
-use crate::yaml::{Message, quoted};
-
-/// Largest file with certificates, in bytes: several times what a system trusts in all.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+use crate::store::pem::{self, Named, Pair};
+use crate::yaml::Message;
 
 const CA: &str = "redis.tls_ca_file";
 const CERT: &str = "redis.tls_cert_file";
@@ -65,12 +60,13 @@ impl TlsFiles {
             .with_root_certificates(roots);
         let (config, client_tls) = match pair {
             None => (builder.with_no_client_auth(), None),
-            Some(Pair { chain, key, pem }) => {
+            Some(Pair { chain, key, chain_text, key_text }) => {
                 let config = builder.with_client_auth_cert(chain, key).map_err(|error| {
                     let message =
                         Message::new(format!("the certificate and its key cannot be used: {error}"));
                     vec![Mistake { setting: CERT, message }]
                 })?;
+                let pem = redis::ClientTlsConfig { client_cert: chain_text, client_key: key_text };
                 (config, Some(pem))
             }
         };
@@ -79,10 +75,8 @@ impl TlsFiles {
     }
 
     fn roots(&self, mistakes: &mut Vec<Mistake>) -> Option<(RootCertStore, Option<Vec<u8>>)> {
-        let mut roots = RootCertStore::empty();
         let Some(path) = &self.ca else {
-            // Those that cannot be read are missed by whoever needs them: the handshake says so.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let roots = pem::system_authorities();
             if roots.is_empty() {
                 let message = Message::new("the system trusts no certificate authority");
                 mistakes.push(Mistake { setting: CA, message: message.expected("a file with certificates") });
@@ -90,52 +84,15 @@ impl TlsFiles {
             }
             return Some((roots, None));
         };
-        let (text, certificates) = certificates(CA, path, mistakes)?;
-        for certificate in certificates {
-            if let Err(error) = roots.add(certificate) {
-                mistakes.push(mistake(
-                    CA,
-                    path,
-                    &format!("holds a certificate that cannot be used: {error}"),
-                ));
-                return None;
-            }
-        }
-        Some((roots, Some(text)))
+        let (text, certificates) = pem::certificates(CA, path, mistakes)?;
+        Some((pem::authorities(CA, path, &certificates, mistakes)?, Some(text)))
     }
 
     fn pair(&self, mistakes: &mut Vec<Mistake>) -> Option<Pair> {
-        let (cert, key) = match (&self.cert, &self.key) {
-            (None, None) => return None,
-            (Some(cert), Some(key)) => (cert, key),
-            (Some(_), None) => {
-                mistakes
-                    .push(Mistake { setting: CERT, message: Message::new(format!("`{KEY}` is missing")) });
-                return None;
-            }
-            (None, Some(_)) => {
-                mistakes
-                    .push(Mistake { setting: KEY, message: Message::new(format!("`{CERT}` is missing")) });
-                return None;
-            }
-        };
-        let chain = certificates(CERT, cert, mistakes);
-        let text = read(KEY, key, mistakes)?;
-        // What the reader says of a key is left out: it is about the key.
-        let Ok(key) = PrivateKeyDer::from_pem_slice(&text) else {
-            mistakes.push(mistake(KEY, key, "holds no private key in PEM form"));
-            return None;
-        };
-        let (client_cert, chain) = chain?;
-        Some(Pair { chain, key, pem: redis::ClientTlsConfig { client_cert, client_key: text } })
+        let cert = Named { setting: CERT, path: self.cert.as_deref() };
+        let key = Named { setting: KEY, path: self.key.as_deref() };
+        pem::pair(cert, key, "holds no private key in PEM form", mistakes)
     }
-}
-
-/// A certificate to show, and its key.
-struct Pair {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    pem: redis::ClientTlsConfig,
 }
 
 impl Tls {
@@ -164,40 +121,6 @@ impl Eq for Tls {}
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
-    }
-}
-
-fn mistake(setting: &'static str, path: &Path, what: &str) -> Mistake {
-    Mistake { setting, message: Message::new(format!("{} {what}", quoted(&path.display().to_string()))) }
-}
-
-fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Vec<u8>> {
-    read_bounded(path, MAX_FILE_BYTES)
-        .map_err(|error| mistakes.push(mistake(setting, path, &format!("cannot be read: {error}"))))
-        .ok()
-}
-
-/// The text of a file and the certificates in it, at least one.
-fn certificates(
-    setting: &'static str,
-    path: &Path,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<(Vec<u8>, Vec<CertificateDer<'static>>)> {
-    let text = read(setting, path, mistakes)?;
-    match CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>() {
-        Ok(certificates) if !certificates.is_empty() => Some((text, certificates)),
-        Ok(_) => {
-            mistakes.push(mistake(setting, path, "holds no certificate in PEM form"));
-            None
-        }
-        Err(error) => {
-            mistakes.push(mistake(
-                setting,
-                path,
-                &format!("holds what is no certificate in PEM form: {error}"),
-            ));
-            None
-        }
     }
 }
 

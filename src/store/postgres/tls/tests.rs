@@ -1,6 +1,8 @@
 //! Handshakes in memory, with every kind of certificate.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 use tempfile::TempDir;
 
