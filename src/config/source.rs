@@ -66,7 +66,15 @@ fn read_file(path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
     config.relative_to = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let decoded = yaml::decode(&name, &text, |fields| read_fields(fields, config));
     // A key that stands twice is a mistake here, so warnings count as well.
-    problems.extend(decoded.problems);
+    problems.extend(decoded.problems.into_iter().map(discreet));
+}
+
+/// What stands in the place of a whole group, or has a wrong tag, may be a secret that has lost its name.
+fn discreet(mut problem: Problem) -> Problem {
+    if problem.path.is_empty() || members(&problem.path).next().is_some() {
+        problem.message.found = None;
+    }
+    problem
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

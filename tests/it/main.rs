@@ -54,6 +54,7 @@ mod redis_strangers;
 mod reload;
 mod reload_live;
 mod rule_fixtures;
+mod secrets;
 mod served;
 mod server;
 mod settlements;
