@@ -26,6 +26,7 @@ mod preface;
 mod service;
 mod status;
 mod stream;
+pub mod wire;
 
 use service::{Calls, Service};
 
