@@ -34,3 +34,7 @@ pub mod config;
 pub mod server;
 
 pub mod cli;
+
+// For the fuzzer and the tests that replay what it found.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

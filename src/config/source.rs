@@ -64,7 +64,12 @@ fn read_file(path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
         }
     };
     config.relative_to = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let decoded = yaml::decode(&name, &text, |fields| read_fields(fields, config));
+    read_text(&name, &text, config, problems);
+}
+
+/// Reads the text of a settings file.
+pub(super) fn read_text(name: &str, text: &[u8], config: &mut Config, problems: &mut Vec<Problem>) {
+    let decoded = yaml::decode(name, text, |fields| read_fields(fields, config));
     // A key that stands twice is a mistake here, so warnings count as well.
     problems.extend(decoded.problems.into_iter().map(discreet));
 }

@@ -24,6 +24,8 @@ use crate::metrics::Metrics;
 
 mod answer;
 mod ask;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod pages;
 mod question;
 
