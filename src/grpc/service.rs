@@ -168,7 +168,9 @@ impl Calls {
         let metrics = self.service.limiter.metrics();
         let pending = metrics.pending();
         let read = deadline::within(limit, reading).await;
-        pending.ended();
+        if !matches!(read, Some((Err(FrameError::CutOff), _))) {
+            pending.ended();
+        }
         let Some((message, time_left)) = read else {
             metrics.cut_off(CutOff::Deadline);
             self.service.limiter.count_unreadable(&"its message did not arrive in time");
