@@ -27,6 +27,7 @@ mod preface;
 mod service;
 mod status;
 mod stream;
+pub mod wire;
 
 use service::{Calls, Service};
 
