@@ -66,7 +66,7 @@ impl Flood {
         let value = [&mixed.to_be_bytes()[..], &[b'x'].repeat(length)].concat();
         let pattern = [b"a", &value[..]].concat();
         let entry = |key: &[u8], value: &[u8]| Entry::new(key.to_vec(), value.to_vec());
-        let of = |entries: Vec<Entry>| Descriptor { entries, ..Descriptor::default() };
+        let of = |entries: Vec<Entry>| Descriptor { entries: entries.into(), ..Descriptor::default() };
         let one = |key: &str| of(vec![entry(key.as_bytes(), &value)]);
         let domain = if self.asked.is_multiple_of(5) { value.clone() } else { b"d".to_vec() };
         let overridden =
@@ -81,7 +81,7 @@ impl Flood {
             6 => of(vec![entry(&value, b"")]),
             _ => overridden,
         };
-        Request { domain: domain.into(), descriptors: vec![descriptor], hits_addend: 0 }
+        Request { domain: domain.into(), descriptors: vec![descriptor].into(), hits_addend: 0 }
     }
 
     /// How many series there are, and the bytes of the page.
