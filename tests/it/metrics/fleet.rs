@@ -11,7 +11,8 @@ descriptors:
 - {key: path, value: /login, rate_limit: {unit: day, requests_per_unit: 3}}
 - {key: trial, shadow_mode: true, rate_limit: {unit: day, requests_per_unit: 1}}
 - key: list
-  rate_limit: [{name: fast, unit: second, requests_per_unit: 2}, {unit: day, requests_per_unit: 9}]
+  detailed_metric: true
+  rate_limit: [{name: fast, algorithm: token_bucket, unit: second, requests_per_unit: 2}, {unit: day, requests_per_unit: 9}]
 ";
 
 /// The servers.
