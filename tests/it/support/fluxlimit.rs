@@ -82,8 +82,7 @@ impl Fluxlimit {
     pub(crate) fn with_rules_at(path: &Path) -> Setup {
         // Plain text, so that the log lines can be searched.
         let variables = [("NO_COLOR", "1"), ("FLUXLIMIT_ADMIN__ADDRESS", "off")];
-        let environment =
-            variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Setup { rules: path.to_owned(), environment, grpc: SocketAddr::from(([127, 0, 0, 1], 0)) }
     }
 
