@@ -2,6 +2,7 @@
 
 pub mod breaker;
 pub mod cache;
+mod inspect;
 mod policy;
 mod watch;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use crate::engine::{AnswerSettings, Decision, Outcome, Question, answer};
+use crate::engine::{AnswerSettings, Decision, Outcome, Question, Settlement, answer};
 use crate::metrics::{CutOff, Metrics, Tally};
 use crate::request::{Request, RequestError};
 use crate::rules::{Modes, OnStoreFailure, RuleSet};
@@ -19,7 +20,8 @@ use crate::store::{Settling, Store, StoreError};
 use crate::time::Stopwatch;
 use crate::traces::{CallSpan, Tracer};
 use cache::{Asked, LocalCache};
-pub use watch::StoreWatch;
+pub use inspect::{Counter, Inspected, Inspection, Which};
+pub use watch::{LastFailure, StoreWatch};
 
 /// How long a request waits for its store unless settings say otherwise, in milliseconds: ten times what a
 /// busy store in the same network takes.
@@ -210,7 +212,7 @@ impl Limiter {
         let watch = Stopwatch::start();
         let decided = self.active(request).and_then(|active| {
             let question = active.rules.question(request, self.settings.modes);
-            let outcome = match self.settle(&question) {
+            let outcome = match self.ask_store(&question.settlement) {
                 Settling::Ready(outcome) => outcome,
                 Settling::Later(_) => unreachable!("the store said that it answers at once"),
             };
@@ -241,7 +243,7 @@ impl Limiter {
                 Some(Asked::Store(asking)) => Some(asking),
                 None => None,
             };
-            let outcome = match self.settle(&question) {
+            let outcome = match self.ask_store(&question.settlement) {
                 Settling::Ready(outcome) => outcome,
                 Settling::Later(ticket) => self.wait(ticket, time_left, span).await,
             };
@@ -291,14 +293,14 @@ impl Limiter {
     }
 
     /// Asks the store, if there is anything to ask and it is worth it.
-    fn settle(&self, question: &Question<'_>) -> Settling {
-        if question.settlement.is_empty() {
+    fn ask_store(&self, settlement: &Settlement) -> Settling {
+        if settlement.is_empty() {
             return Settling::Ready(Ok(Outcome::default()));
         }
         if self.watch.as_ref().is_some_and(|watch| watch.is_open()) {
             return Settling::Ready(Err(StoreError::BreakerOpen));
         }
-        self.store.settle(&question.settlement)
+        self.store.settle(settlement)
     }
 
     fn answer(

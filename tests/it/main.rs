@@ -1,5 +1,6 @@
 //! Every integration test, in one binary: a module per area.
 
+mod admin;
 mod buckets;
 mod cluster;
 mod cluster_conformance;
