@@ -73,8 +73,9 @@ pub(crate) fn of_postgres(bench: &Bench, store: &Running, keys: usize) -> Result
     fs::write(&script, transaction(keys))?;
     let pgbench = postgres_programs()?.join("pgbench");
     let (pgbench, script) = (pgbench.to_string_lossy(), script.to_string_lossy());
-    let (core, seconds) = (bench.cores.server.to_string(), if bench.cli.quick { "1" } else { "5" });
-    let arguments = ["-c", &core, &pgbench, "-n", "-c", "64", "-T", seconds, "-f", &script, &store.url];
+    let core = bench.cores.server.to_string();
+    let load = if bench.cli.quick { ["-c", "4", "-t", "10"] } else { ["-c", "64", "-T", "5"] };
+    let arguments = [&["-c", &core, &pgbench, "-n", "-f", &script], load.as_slice(), &[&store.url]].concat();
     let output = output_of("taskset", &arguments)?;
     tps(&output).ok_or_else(|| format!("pgbench said: {output}").into())
 }

@@ -97,26 +97,33 @@ fn h2load(bench: &Bench, users: &Path, rps: Option<f64>) -> Result<Loaded, Failu
     arguments.extend(["--warm-up-time=1s", "-i", &users, &log_file]);
     arguments.extend(rps.as_deref());
     output_of("taskset", &arguments)?;
-    parse(&fs::read_to_string(&log)?, seconds).ok_or_else(|| "h2load has measured nothing".into())
+    parse(&fs::read_to_string(&log)?).ok_or_else(|| "h2load has measured nothing".into())
 }
 
 /// h2load's log: when a request started, its status, and how long it took, in microseconds.
-fn parse(log: &str, seconds: f64) -> Option<Loaded> {
+fn parse(log: &str) -> Option<Loaded> {
     let mut taken_us = Vec::new();
     let mut not_200 = 0.0;
+    let (mut first_us, mut last_us) = (u64::MAX, 0);
     for line in log.lines() {
         let mut columns = line.split('\t');
-        let (Some(_), Some(status), Some(taken)) = (columns.next(), columns.next(), columns.next()) else {
+        let (Some(started), Some(status), Some(taken)) = (columns.next(), columns.next(), columns.next())
+        else {
             continue;
         };
+        let (started, taken): (u64, u64) = (started.parse().ok()?, taken.parse().ok()?);
+        first_us = first_us.min(started);
+        last_us = last_us.max(started + taken);
         not_200 += f64::from(u8::from(status != "200"));
-        taken_us.push(taken.parse::<u64>().ok()?);
+        taken_us.push(taken);
     }
     taken_us.sort_unstable();
     let last = taken_us.len().checked_sub(1)?;
     let quantile = |per_mille: usize| taken_us[last * per_mille / 1000] as f64;
     let names = [("p50_us", 500), ("p99_us", 990), ("p999_us", 999), ("max_us", 1000)];
     let latencies_us = names.map(|(name, per_mille)| (name.to_owned(), quantile(per_mille))).to_vec();
+    // From the log itself: the first requests may have been waiting since the warm-up.
+    let seconds = (last_us - first_us).max(1) as f64 / 1e6;
     Some(Loaded { rate: taken_us.len() as f64 / seconds, not_200, latencies_us })
 }
 
@@ -208,11 +215,13 @@ fn chain(route: &Value, filter: Option<Value>) -> Value {
 
 #[test]
 fn the_log_of_h2load_is_read() {
-    let lines: String =
-        (1..=1000).map(|number| format!("1\t{}\t{number}\n", if number > 998 { 429 } else { 200 })).collect();
-    let loaded = parse(&lines, 2.0).expect("it has lines");
-    assert!((loaded.rate - 500.0).abs() < 1e-9 && (loaded.not_200 - 2.0).abs() < 1e-9);
+    // A request every two milliseconds; the last two are refused.
+    let line =
+        |number: u32| format!("{}\t{}\t{number}\n", number * 2000, if number > 998 { 429 } else { 200 });
+    let lines = (1..=1000).map(line).collect::<Vec<_>>().concat();
+    let loaded = parse(&lines).expect("it has lines");
+    assert!((loaded.rate - 500.0).abs() < 1.0 && (loaded.not_200 - 2.0).abs() < 1e-9);
     assert_eq!(loaded.latencies_us[0], ("p50_us".to_owned(), 500.0));
     assert_eq!(loaded.latencies_us[2], ("p999_us".to_owned(), 999.0));
-    assert!(parse("", 1.0).is_none());
+    assert!(parse("").is_none());
 }

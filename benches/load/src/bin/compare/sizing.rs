@@ -12,6 +12,9 @@ pub(crate) const LOADS: [f64; 4] = [1e4, 1e5, 1e6, 1e7];
 /// Cores up to which one Postgres is a reasonable answer.
 pub(crate) const MOST_POSTGRES_CORES: f64 = 16.0;
 
+/// How many times as large as another a batch has to be for the two to tell something.
+const DIFFERENT: f64 = 1.5;
+
 /// Core time of the store: `each_us` for a decision, `exchange_us` for an exchange, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct StoreCost {
@@ -27,12 +30,19 @@ impl StoreCost {
             .filter(|point| point.batch > 0.0)
             .map(|point| (1.0 / point.batch, point.report.store_us()))
             .collect();
+        if pairs.is_empty() {
+            return None;
+        }
         let count = pairs.len() as f64;
         let mean = |value: fn(&(f64, f64)) -> f64| pairs.iter().map(value).sum::<f64>() / count;
         let (mean_part, mean_us) = (mean(|pair| pair.0), mean(|pair| pair.1));
         let spread: f64 = pairs.iter().map(|pair| (pair.0 - mean_part).powi(2)).sum();
-        if pairs.len() < 2 || spread <= f64::EPSILON {
-            return None;
+        let (least, most) = pairs
+            .iter()
+            .fold((f64::MAX, 0.0_f64), |(least, most), (part, _)| (least.min(*part), most.max(*part)));
+        if most < least * DIFFERENT {
+            // Batches of one size tell nothing apart, as those of a cluster, whose keys rarely share a slot.
+            return Some(Self { each_us: mean_us, exchange_us: 0.0 });
         }
         let slope = pairs.iter().map(|pair| (pair.0 - mean_part) * (pair.1 - mean_us)).sum::<f64>() / spread;
         // Neither costs less than nothing, whatever the noise of a measurement says.
@@ -109,8 +119,10 @@ mod tests {
 
     #[test]
     fn equal_batches_tell_nothing_apart() {
-        let points = [point(1, 10.0), point(2, 10.0)];
-        assert_eq!(StoreCost::fit(&points.iter().collect::<Vec<_>>()), None);
+        let points = [point(1, 10.0), point(2, 10.1)];
+        let cost = StoreCost::fit(&points.iter().collect::<Vec<_>>()).expect("there are points");
+        assert!(near(cost.exchange_us, 0.0) && (cost.each_us - 6.0).abs() < 0.1, "{cost:?}");
+        assert_eq!(StoreCost::fit(&[]), None);
     }
 
     #[test]
