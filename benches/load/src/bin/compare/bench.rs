@@ -107,7 +107,7 @@ impl Bench {
     }
 
     fn warm_up(&self) -> f64 {
-        if self.cli.quick { 0.05 } else { 1.0 }
+        (self.seconds() / 3.0).min(1.0)
     }
 
     /// A number of keys or rules, cut down where only the way is tried.

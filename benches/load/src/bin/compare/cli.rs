@@ -52,6 +52,9 @@ pub(crate) struct Cli {
     /// Envoy's program, as .ci/setup installs it.
     #[arg(long, default_value_os_t = root().join(".tools/envoy/envoy"))]
     pub(crate) envoy: PathBuf,
+    /// Where performance.md and img/ are.
+    #[arg(long, default_value_os_t = root().join("docs"))]
+    pub(crate) docs: PathBuf,
     /// Where results and rule files are kept.
     #[arg(long, default_value_os_t = root().join("benches/load/target/results"))]
     pub(crate) results: PathBuf,

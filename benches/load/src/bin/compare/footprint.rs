@@ -61,6 +61,7 @@ pub(crate) fn slots(bench: &Bench, keys: usize, slots: usize) -> Result<Outcome,
     // Other keys, whose slots are few.
     Bench::fill(&Options { keys: 1000, tenant: "acme".to_owned(), ..options.clone() })?;
     let before = resident(&server)?;
+    let slots = if bench.cli.quick { slots.min(2) } else { slots };
     for _ in 0..slots {
         let started = Instant::now();
         Bench::fill(&options)?;

@@ -22,7 +22,7 @@ mod tables;
 use bench::Bench;
 use child::Failure;
 use clap::Parser;
-use cli::{Cli, root};
+use cli::Cli;
 use outcome::{Outcome, Results};
 use row::{Group, ROWS, Row};
 use std::fs;
@@ -133,7 +133,7 @@ fn publish(bench: &Bench, results: &Results, group: Group) -> Result<(), Failure
         let file = if is_printed {
             bench.cli.results.join("latency.svg")
         } else {
-            root().join("docs/img/latency.svg")
+            bench.cli.docs.join("img/latency.svg")
         };
         fs::write(&file, plot::svg(curves))?;
         eprintln!("wrote {}", file.display());
@@ -147,7 +147,7 @@ fn publish(bench: &Bench, results: &Results, group: Group) -> Result<(), Failure
         println!("\n{}:\n\n{text}", group.name());
         return Ok(());
     }
-    let page = root().join("docs/performance.md");
+    let page = bench.cli.docs.join("performance.md");
     let written = markers::replace(&fs::read_to_string(&page)?, group.name(), &text)?;
     fs::write(&page, written)?;
     eprintln!("wrote table {} of {}", group.name(), page.display());
