@@ -109,7 +109,7 @@ fn a_table_is_written_between_its_markers_and_a_plot_beside_it() {
     let written = fs::read_to_string(&page).expect("it is readable");
     assert!(written.starts_with("before\n<!--") && written.ends_with("-->\nafter\n"), "{written}");
     assert!(written.contains("`ratelimit.error`") && !written.contains("old"), "{written}");
-    assert!(docs.join("img/latency.svg").exists(), "{progress}");
+    assert!(written.contains("](img/latency.svg)") && docs.join("img/latency.svg").exists(), "{progress}");
     assert!(progress.contains("table memory not written: not measured yet: memory-10k"), "{progress}");
 }
 

@@ -130,14 +130,10 @@ fn publish(bench: &Bench, results: &Results, group: Group) -> Result<(), Failure
         return Ok(());
     }
     if let (Group::Plot, Some((_, Outcome::Curves(curves)))) = (group, found.first()) {
-        let file = if is_printed {
-            bench.cli.results.join("latency.svg")
-        } else {
-            bench.cli.docs.join("img/latency.svg")
-        };
+        let directory = if is_printed { bench.cli.results.clone() } else { bench.cli.docs.join("img") };
+        let file = directory.join("latency.svg");
         fs::write(&file, plot::svg(curves))?;
         eprintln!("wrote {}", file.display());
-        return Ok(());
     }
     let mut text = tables::text(group, &found);
     if matches!(group, Group::Memory | Group::Latency | Group::Cost | Group::Redis | Group::Postgres) {
@@ -152,4 +148,12 @@ fn publish(bench: &Bench, results: &Results, group: Group) -> Result<(), Failure
     fs::write(&page, written)?;
     eprintln!("wrote table {} of {}", group.name(), page.display());
     Ok(())
+}
+
+#[test]
+fn every_table_has_its_place_in_the_documentation() {
+    let page = fs::read_to_string(cli::root().join("docs/performance.md")).expect("it is there");
+    for group in Group::ALL {
+        assert_eq!(markers::replace(&page, group.name(), "").err(), None);
+    }
 }

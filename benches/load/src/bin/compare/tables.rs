@@ -16,7 +16,9 @@ pub(crate) fn text(group: Group, rows: &[(&Row, Outcome)]) -> String {
         Group::Footprint => footprints(rows),
         Group::Envoy => rows.iter().map(|(_, outcome)| envoy(outcome)).collect(),
         Group::Scaling => scaling_table::text(rows),
-        Group::Plot => String::new(),
+        Group::Plot => {
+            "![Latency over offered load: median and 99th percentile](img/latency.svg)\n".to_owned()
+        }
     }
 }
 
