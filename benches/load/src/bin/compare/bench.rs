@@ -1,6 +1,6 @@
 //! What all rows need: servers on their core, and measurements in turn.
 
-use crate::child::{Child, Failure, Program};
+use crate::child::{Child, Failure, Program, scratch};
 use crate::cli::Cli;
 use crate::http::page;
 use crate::outcome::Series;
@@ -95,7 +95,7 @@ impl Bench {
         let mut own = CpuSet::new();
         own.set(cores.load);
         sched_setaffinity(None, &own)?;
-        Ok(Self { cli, cores, work: tempfile::tempdir()? })
+        Ok(Self { cli, cores, work: scratch()? })
     }
 
     pub(crate) fn rounds(&self) -> usize {

@@ -8,12 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 pub(crate) type Failure = Box<dyn Error>;
 
 /// How long a program may take until it serves: 100,000 rules or a new database on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// A directory for the time of a row. Its name tells whose it is, should this program be killed and leave it behind.
+pub(crate) fn scratch() -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix("fluxlimit-bench-").tempdir()
+}
 
 /// How a program is started.
 #[derive(Debug)]
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_program_is_ended_with_its_owner() {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = scratch().expect("a directory");
         let script = Program::new("sh", Path::new("sh"), &[0]).with(&["-c", "echo up; exec sleep 1000"]);
         let mut child = script.start(directory.path()).expect("it starts");
         child.until(|child| child.output().contains("up").then_some(())).expect("it prints");
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_program_that_ends_says_why() {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = scratch().expect("a directory");
         let script = Program::new("sh", Path::new("sh"), &[0]).with(&["-c", "echo no such luck; exit 3"]);
         let mut child = script.start(directory.path()).expect("it starts");
         let failure = child.until(|_| None::<()>).expect_err("it ends");

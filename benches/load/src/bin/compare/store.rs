@@ -1,6 +1,6 @@
 //! Stores that are started for a row: in a directory of their own, on the generator's core.
 
-use crate::child::{Child, Failure, Program, hint, output_of};
+use crate::child::{Child, Failure, Program, hint, output_of, scratch};
 use crate::row::Store;
 use rustix::process::{Signal, geteuid};
 use std::fs::{self, Permissions};
@@ -49,7 +49,7 @@ pub(crate) fn start(store: Store, cores: &[usize]) -> Result<Running, Failure> {
             Ok(Running { url: "memory".to_owned(), ports: Vec::new(), children: Vec::new(), directory: None })
         }
         Store::Redis => {
-            let directory = tempfile::tempdir()?;
+            let directory = scratch()?;
             let (port, child) = redis(directory.path(), "redis", cores, &[])?;
             let url = format!("redis://127.0.0.1:{port}");
             Ok(Running { url, ports: vec![port], children: vec![child], directory: Some(directory) })
@@ -80,7 +80,7 @@ fn redis_says(port: u16, question: &[&str]) -> Option<String> {
 }
 
 fn cluster(cores: &[usize]) -> Result<Running, Failure> {
-    let directory = tempfile::tempdir()?;
+    let directory = scratch()?;
     let (mut ports, mut children) = (Vec::new(), Vec::new());
     for number in 0..CLUSTER_NODES {
         // Its default is the port and 10,000, which may be none.
@@ -111,7 +111,7 @@ fn cluster(cores: &[usize]) -> Result<Running, Failure> {
 
 /// A Postgres as it comes: every commit is on the disk before it is answered.
 fn postgres(cores: &[usize]) -> Result<Running, Failure> {
-    let directory = tempfile::tempdir()?;
+    let directory = scratch()?;
     let programs = postgres_programs()?;
     let path = |path: &Path| path.to_str().map(str::to_owned).ok_or("a path that is not UTF-8");
     let data = directory.path().join("data");
