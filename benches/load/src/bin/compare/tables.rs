@@ -287,6 +287,8 @@ mod tests {
             "| one key | 300 | 240 | 0.80 (0.80–0.80) | ≥ 0.90, missed | 120 | 240 | 0 | 4.17 (3.33) |";
         assert_eq!(text.lines().nth(2), Some(expected));
         assert!(!text.contains("other server"));
+        assert_eq!(aim(Some(Aim::AtLeast(0.9)), 0.9, 2), "≥ 0.90, met");
+        assert_eq!(aim(None, 0.1, 2), "");
     }
 
     #[test]
