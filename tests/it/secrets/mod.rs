@@ -8,7 +8,7 @@ mod settings;
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Fluxlimit, RuleDirectory, Signal};
+use crate::support::{Client, Fluxlimit, RuleDirectory, Signal};
 
 /// A word that every secret of these tests holds, and nothing else. It reads the same percent-encoded and in JSON.
 const SECRET: &str = "Tr0ub4dor";
@@ -39,7 +39,7 @@ impl Talkative {
     async fn start(settings: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let rules = RuleDirectory::with(RULES);
         let mut setup = Fluxlimit::with_rules_at(rules.path()).setting("LOG__FILTER", EVERYTHING);
-        setup = setup.setting("DRAIN_DELAY_MS", "0");
+        setup = setup.setting("DRAIN_DELAY_MS", "0").admin();
         for (name, value) in settings {
             setup = setup.setting(name, value);
         }
@@ -63,8 +63,15 @@ impl Talkative {
         self.shows_nothing().await;
     }
 
-    async fn shows_nothing(self) {
+    async fn shows_nothing(mut self) {
         let mut pages = String::new();
+        let admin = self.server.admin().await;
+        for token in [&b"Bearer right-Tr0ub4dor"[..], b"Bearer wrong-Tr0ub4dor", b"Tr0ub4dor"] {
+            for page in ["/v1", "/v1/settings", "/v1/rules", "/v1/reload", "/v1/nothing"] {
+                let answer = Client::new(admin).get(page, &[("authorization", token)]).await;
+                pages.push_str(&answer.expect("the admin answers").body);
+            }
+        }
         for page in ["/metrics", "/ready", "/healthcheck", "/rlconfig", "/"] {
             pages.push_str(&self.server.page(page).await.body);
         }
@@ -74,6 +81,15 @@ impl Talkative {
         let (_, log) = self.server.process.finished().await;
         assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is not what was asked for");
         holds_no_secret("log", &log);
+    }
+}
+
+#[tokio::test]
+async fn the_token_of_the_admin_is_never_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = private_file(directory.path(), "token", "right-Tr0ub4dor\n");
+    for settings in [[("ADMIN__TOKEN", "right-Tr0ub4dor")], [("ADMIN__TOKEN_FILE", &file)]] {
+        Talkative::start(&settings, &[]).await.decides().await;
     }
 }
 
@@ -89,8 +105,7 @@ fn private_file(directory: &Path, name: &str, text: &str) -> String {
 /// What is hidden by its type is shown only where it is sent, so that nobody prints it in passing.
 #[test]
 fn secrets_are_revealed_where_they_are_sent_and_nowhere_else() {
-    let may =
-        ["src/config/setting/postgres.rs", "src/store/postgres/login.rs", "src/store/redis/handshake.rs"];
+    let may = ["src/config/setting/postgres.rs", "src/store/postgres/login.rs", "src/store/secret.rs"];
     let mut revealing = Vec::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut open = vec![root.join("src")];

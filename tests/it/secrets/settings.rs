@@ -7,7 +7,8 @@ use fluxlimit::config::{Config, ConfigError, Flags};
 use super::{SECRET, holds_no_secret};
 
 /// Every setting that holds a secret, with a value that is right. A new one has to be added here.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
+    ("admin.token", SECRET),
     ("redis.password", SECRET),
     ("redis.sentinel_password", SECRET),
     ("postgres.password", SECRET),
