@@ -2,6 +2,8 @@
 //!
 //! The modules in reading order; each uses only those before it (a test holds this).
 
+#![forbid(unsafe_code)]
+
 pub mod time;
 pub mod yaml;
 

@@ -1,5 +1,7 @@
 //! Every integration test, in one binary: a module per area.
 
+#![forbid(unsafe_code)]
+
 mod admin;
 mod buckets;
 mod cluster;

@@ -75,12 +75,13 @@ impl Talkative {
         for page in ["/metrics", "/ready", "/healthcheck", "/rlconfig", "/"] {
             pages.push_str(&self.server.page(page).await.body);
         }
-        pages.push_str(&self.server.ask("user", "alice").await.body);
+        pages.push_str(&self.server.ask("user", "mallory\ninjected").await.body);
         holds_no_secret("pages", &pages);
         self.server.process.signal(Signal::TERM);
         let (_, log) = self.server.process.finished().await;
         assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is not what was asked for");
         holds_no_secret("log", &log);
+        assert!(!log.contains("mallory") && !log.contains("injected"), "a client writes into the log");
     }
 }
 
