@@ -49,7 +49,7 @@ fn check_problems(loaded: &Loaded, data: &[u8]) {
 fn ask(files: &[RuleFile]) {
     let rules = RuleSet::compile(files);
     let explainer = Explainer::new(files);
-    assert_eq!(rules.describe().lines().count(), rules.limits().len());
+    assert!(rules.describe().lines().count() >= rules.limits().len());
     let mut descriptors = Vec::new();
     for file in files {
         collect(&file.descriptors, &mut Vec::new(), &mut descriptors);
