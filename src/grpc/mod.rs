@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{self, Bounds, Stop};
+use crate::connections::{self, Beyond, Bounds, Place};
 use crate::health::Health;
 use crate::limiter::Limiter;
 
@@ -62,7 +62,8 @@ const KEEP_ALIVE_INTERVAL_MS: u64 = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS: u64 = 10_000;
 
 /// The bounds of this listener unless settings say otherwise.
-pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
+pub const DEFAULT_BOUNDS: Bounds =
+    Bounds { connections: MAX_CONNECTIONS, beyond: Beyond::Waits, stop_ms: STOP_MS };
 
 /// Serves gRPC on `listener` until `stop`, then sends GOAWAY on every connection, finishes what is in
 /// flight, and returns; at the latest after `bounds.stop_ms`.
@@ -74,22 +75,22 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let service = Arc::new(Service::new(limiter, health));
-    connections::serve(listener, bounds, stop, move |stream, stop| {
-        greet_and_serve(stream, stop, Calls::new(service.clone()))
+    connections::serve(listener, bounds, stop, move |stream, place| {
+        greet_and_serve(stream, place, Calls::new(service.clone()))
     })
     .await;
 }
 
-async fn greet_and_serve(stream: TcpStream, stop: Stop, calls: Calls) {
+async fn greet_and_serve(stream: TcpStream, place: Place, calls: Calls) {
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(Duration::from_millis(PREFACE_MS), preface::read(stream)) => greeted,
-        () = stop.clone().told() => return,
+        () = place.clone().stopped() => return,
     };
     let Ok(Ok(Some(stream))) = greeted else {
         tracing::debug!("a client did not begin with the preface of HTTP/2");
         return;
     };
-    if let Err(error) = connection::serve(stream, Arc::new(calls), stop.told()).await {
+    if let Err(error) = connection::serve(stream, Arc::new(calls), place.stopped()).await {
         tracing::debug!(%error, "a connection failed");
     }
 }

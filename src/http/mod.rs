@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{self, Bounds, Stop};
+use crate::connections::{self, Beyond, Bounds, Place};
 use crate::health::Health;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
@@ -52,14 +52,17 @@ pub struct Sources {
 }
 
 /// The bounds of this listener unless settings say otherwise.
-pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
+pub const DEFAULT_BOUNDS: Bounds =
+    Bounds { connections: MAX_CONNECTIONS, beyond: Beyond::Waits, stop_ms: STOP_MS };
 
 /// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
 /// after `bounds.stop_ms`.
 pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop: impl Future<Output = ()>) {
     let routes = routes(sources);
-    connections::serve(listener, bounds, stop, move |stream, stop| connection(stream, stop, routes.clone()))
-        .await;
+    connections::serve(listener, bounds, stop, move |stream, place| {
+        connection(stream, place, routes.clone())
+    })
+    .await;
 }
 
 /// Every path takes any method and must be exact, as in the reference.
@@ -75,7 +78,7 @@ fn routes(sources: Sources) -> Router {
         .with_state(sources)
 }
 
-async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
+async fn connection(stream: TcpStream, place: Place, routes: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HEAD_MS))
@@ -84,7 +87,7 @@ async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.told() => {
+        () = place.stopped() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
