@@ -20,10 +20,12 @@ use tonic::Status;
 use tracing::Instrument;
 
 use super::connection::Waiting;
-use super::frame::{self, FrameError, Received, Reply, Unfinished};
+use super::frame::{self, FrameError, Received, Reply};
 use super::message::RateLimitRequest;
-use super::others::Others;
+use super::others::{self, Others};
+use super::settings::Settings;
 use super::stream::{self, Answer, Incoming};
+use super::unfinished::{self, Unfinished};
 use super::{convert, deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
@@ -45,6 +47,9 @@ const LATE: &str = "deadline exceeded";
 pub(super) struct Service {
     limiter: Arc<Limiter>,
     others: Others,
+    settings: Settings,
+    /// What all connections hold of calls whose message is not whole.
+    unfinished: Arc<unfinished::Sum>,
 }
 
 /// One connection's view of the service.
@@ -64,14 +69,19 @@ enum Now {
 }
 
 impl Service {
-    pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>) -> Self {
-        Self { limiter, others: Others::new(health) }
+    pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>, settings: Settings) -> Self {
+        Self { limiter, others: Others::new(health), settings, unfinished: Arc::default() }
     }
 }
 
 impl Calls {
     pub(super) fn new(service: Arc<Service>) -> Self {
-        Self { service, unfinished: Unfinished::default() }
+        let unfinished = Unfinished::new(&service.settings, service.unfinished.clone());
+        Self { service, unfinished }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.service.settings
     }
 
     /// Answers one call, or begins to: what has to wait for its message, for a store or for the client goes on
@@ -86,7 +96,7 @@ impl Calls {
         }
         let limit = deadline::of(request.headers());
         if request.uri().path() != SHOULD_RATE_LIMIT {
-            let (calls, request) = (self.clone(), request.map(Incoming::new));
+            let (calls, request) = (self.clone(), others::request(request));
             return Some(later(respond, async move { calls.answer_other(request, limit).await }));
         }
         if let Some(tracer) = self.service.limiter.tracer()
@@ -102,7 +112,7 @@ impl Calls {
         }
         let mut body = Incoming::new(request.into_body());
         let received = frame::received(&mut body);
-        if let Some(message) = received.message(&body) {
+        if let Some(message) = received.message(&body, self.unfinished.max_message_bytes()) {
             // A panic costs its own call, not its neighbours.
             return match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
                 Ok(Now::Message(message)) => {

@@ -153,10 +153,10 @@ async fn serve(
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
     };
-    let mut http = pin!(http::serve(http, sources, config.http_bounds, told(http_closed)));
+    let mut http = pin!(http::serve(http, sources, config.http_settings, told(http_closed)));
     let grpc = async {
         let (limiter, health) = (parts.limiter.clone(), parts.health.clone());
-        let serving = grpc::serve(grpc, limiter, health, config.grpc_bounds, told(grpc_closed));
+        let serving = grpc::serve(grpc, limiter, health, config.grpc_settings, told(grpc_closed));
         let draining = async {
             stop.await;
             parts.health.drain();

@@ -118,7 +118,7 @@ impl Front {
             listener,
             limiter,
             health.clone(),
-            fluxlimit::grpc::DEFAULT_BOUNDS,
+            fluxlimit::grpc::Settings::default(),
             async {
                 drop(stopped.await);
             },

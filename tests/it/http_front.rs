@@ -39,10 +39,14 @@ impl Front {
         let health = Arc::new(Health::new());
         let sources = Sources { limiter, metrics: Arc::new(Metrics::new()), health: health.clone() };
         let (stop, stopped) = oneshot::channel::<()>();
-        let served =
-            tokio::spawn(fluxlimit::http::serve(listener, sources, fluxlimit::http::DEFAULT_BOUNDS, async {
+        let served = tokio::spawn(fluxlimit::http::serve(
+            listener,
+            sources,
+            fluxlimit::http::Settings::default(),
+            async {
                 drop(stopped.await);
-            }));
+            },
+        ));
         Self { address, health, stop, served }
     }
 
