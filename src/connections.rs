@@ -178,10 +178,10 @@ impl Open {
         };
         self.replaceable.remove(&id);
         report(ended.map(|(_, ())| ()));
-        // An eighth below the bound, or each connection at the bound that ends would be two lines in the log.
+        // Half of the bound, or each connection at the bound that ends would be two lines in the log.
         let connections = self.tasks.len();
         if let Some(replaced) = self.full
-            && connections <= self.bounds.connections - self.bounds.connections.div_ceil(8)
+            && connections <= self.bounds.connections / 2
         {
             self.full = None;
             tracing::info!(connections, replaced, "there are places again");
