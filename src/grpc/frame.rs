@@ -4,11 +4,10 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use prost::Message;
 use tonic::Status;
 
 use super::unfinished::Unfinished;
@@ -155,19 +154,6 @@ fn missing_bytes(received: &[u8], most: usize) -> Result<Option<usize>, FrameErr
     }
 }
 
-/// `message` with its prefix, in one buffer.
-pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
-    let length = message.encoded_len();
-    let Ok(length_u32) = u32::try_from(length) else {
-        return Err(Status::internal("the answer is too large"));
-    };
-    let mut buffer = BytesMut::with_capacity(PREFIX_BYTES + length);
-    buffer.put_u8(0);
-    buffer.put_u32(length_u32);
-    message.encode_raw(&mut buffer);
-    Ok(buffer.freeze())
-}
-
 /// The body of an answer that is not one message.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -265,10 +251,5 @@ mod tests {
         assert_eq!(code(FrameError::Compressed), Code::Unimplemented);
         assert_eq!(code(FrameError::TooLarge { found: 1 << 30, most: 1 << 20 }), Code::ResourceExhausted);
         assert_eq!(code(FrameError::NoMessage), Code::Internal);
-    }
-
-    #[test]
-    fn an_answer_has_its_length_before_it() {
-        assert_eq!(encode(&7_u32).unwrap(), [0_u8, 0, 0, 0, 2, 8, 7].as_slice());
     }
 }

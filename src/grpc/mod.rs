@@ -29,6 +29,7 @@ mod status;
 mod stream;
 mod unfinished;
 mod upkeep;
+pub mod wire;
 
 use service::{Calls, Service};
 pub use settings::Settings;

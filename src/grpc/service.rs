@@ -15,18 +15,17 @@ use h2::{Reason, RecvStream};
 use http_body::Body;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use prost::Message;
 use tonic::Status;
 use tracing::Instrument;
 
 use super::connection::Waiting;
 use super::frame::{self, FrameError, Received, Reply};
-use super::message::RateLimitRequest;
 use super::others::{self, Others};
 use super::settings::Settings;
 use super::stream::{self, Answer, Incoming};
 use super::unfinished::{self, Unfinished};
-use super::{convert, deadline, status};
+use super::wire::{self, UnreadableRequest};
+use super::{deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
@@ -180,17 +179,20 @@ impl Calls {
     /// The request that a message asks; one that cannot be read is counted.
     fn request(&self, message: Result<Bytes, FrameError>) -> Result<crate::request::Request, Status> {
         let request = message.map_err(Status::from).and_then(|message| {
-            let message = RateLimitRequest::decode(message)
-                .map_err(|error| Status::invalid_argument(format!("not a RateLimitRequest: {error}")))?;
-            convert::request(message).map_err(|error| bad_request(&error))
+            wire::request(&message).map_err(|error| match error {
+                UnreadableRequest::Senseless(error) => bad_request(&error),
+                UnreadableRequest::Malformed(_) => Status::invalid_argument(error.to_string()),
+            })
         });
         request.inspect_err(|status| self.service.limiter.count_unreadable(&status.message()))
     }
 }
 
 fn encoded(decided: Result<Decision, CheckError>) -> Result<Bytes, Status> {
-    let decision = decided.map_err(|error| no_answer(&error))?;
-    frame::encode(&convert::response(decision))
+    match decided {
+        Ok(decision) => Ok(wire::framed(&decision)),
+        Err(error) => Err(no_answer(&error)),
+    }
 }
 
 /// Answers a call that is traced; apart, so that nothing of it is in the way of the others.
