@@ -272,7 +272,8 @@ mod tests {
     }
 
     async fn is_cut_off(client: &mut TcpStream) -> bool {
-        client.read(&mut [0; 1]).await.unwrap_or(0) == 0
+        let read = tokio::time::timeout(Duration::from_secs(20), client.read(&mut [0; 1])).await;
+        read.expect("it is cut off in time").unwrap_or(0) == 0
     }
 
     #[tokio::test]

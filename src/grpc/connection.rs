@@ -61,6 +61,7 @@ pub(super) async fn serve(
     let mut is_stopping = false;
     let mut arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)> = Vec::new();
     let mut waiting = FuturesUnordered::<Waiting>::new();
+    let mut counted = calls.waiting();
     poll_fn(move |context| {
         if !is_stopping && stop.as_mut().poll(context).is_ready() {
             is_stopping = true;
@@ -92,6 +93,7 @@ pub(super) async fn serve(
             while let Poll::Ready(Some(())) = waiting.poll_next_unpin(context) {
                 has_moved = true;
             }
+            counted.set(waiting.len());
             // The answers are written by the connection, so it has another turn.
             if !has_moved {
                 return Poll::Pending;
@@ -245,7 +247,8 @@ mod tests {
             stream.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
             (response, stream)
         });
-        let ended = server.await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_hours(2), server).await;
+        let ended = ended.expect("it ends").unwrap();
         drop((call, sender));
         client.abort();
         match ended {

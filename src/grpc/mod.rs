@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::connections::{self, Place};
 use crate::health::Health;
 use crate::limiter::Limiter;
+use crate::metrics::Listener;
 
 pub mod client;
 mod connection;
@@ -47,9 +48,15 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) {
+    let metrics = limiter.metrics().clone();
+    metrics.set_max_connections(Listener::Grpc, settings.bounds.connections);
     let service = Arc::new(Service::new(limiter, health, settings));
     connections::serve(listener, settings.bounds, stop, move |stream, place| {
-        greet_and_serve(stream, place, Calls::new(service.clone()))
+        let (open, calls) = (metrics.connected(Listener::Grpc), Calls::new(service.clone()));
+        async move {
+            greet_and_serve(stream, place, calls).await;
+            drop(open);
+        }
     })
     .await;
 }

@@ -29,6 +29,7 @@ use super::{deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
+use crate::metrics::{CutOff, WaitingCalls};
 use crate::request::RequestError;
 use crate::traces::CallSpan;
 
@@ -81,6 +82,11 @@ impl Calls {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.service.settings
+    }
+
+    /// Counts those of its calls that wait.
+    pub(super) fn waiting(&self) -> WaitingCalls {
+        self.service.limiter.metrics().waiting_calls()
     }
 
     /// Answers one call, or begins to: what has to wait for its message, for a store or for the client goes on
@@ -168,7 +174,14 @@ impl Calls {
         B: Body<Data = Bytes> + Unpin,
     {
         let reading = pin!(frame::read(received, body, &self.unfinished));
-        let Some((message, time_left)) = deadline::within(limit, reading).await else {
+        let metrics = self.service.limiter.metrics();
+        let pending = metrics.pending();
+        let read = deadline::within(limit, reading).await;
+        if !matches!(read, Some((Err(FrameError::CutOff), _))) {
+            pending.ended();
+        }
+        let Some((message, time_left)) = read else {
+            metrics.cut_off(CutOff::Deadline);
             self.service.limiter.count_unreadable(&"its message did not arrive in time");
             return Err(Status::deadline_exceeded(LATE));
         };

@@ -10,6 +10,8 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::pages::apart;
+
 /// What one body may take of its own, in bytes: an ordinary question is smaller, so no other body keeps it out.
 const OWN_BODY_BYTES: usize = 16 * 1024;
 
@@ -81,8 +83,7 @@ impl Pages {
         Self(Arc::new(Semaphore::new(PAGES)))
     }
 
-    /// Writes a page that may have a line for each of 100,000 rules, on a thread where it delays no decision, once
-    /// it is its turn.
+    /// Writes a page as [`apart`] does, once it is its turn.
     pub(super) async fn page(
         &self,
         write: impl FnOnce() -> String + Send + 'static,
@@ -92,11 +93,7 @@ impl Pages {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         };
         // The turn goes with it: a client that has gone does not end what a thread does.
-        let writing = tokio::task::spawn_blocking(move || Page { text: write(), _turn: turn });
-        writing.await.map(Bytes::from_owner).map_err(|error| {
-            tracing::error!(%error, "a page could not be written");
-            StatusCode::INTERNAL_SERVER_ERROR
-        })
+        apart(move || Page { text: write(), _turn: turn }).await.map(Bytes::from_owner)
     }
 }
 

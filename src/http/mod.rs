@@ -25,18 +25,19 @@ use tower::ServiceExt;
 use crate::connections::{self, Place};
 use crate::health::Health;
 use crate::limiter::Limiter;
-use crate::metrics::Metrics;
+use crate::metrics::{Listener, Metrics};
 
 mod answer;
 mod ask;
 mod held;
-mod pages;
+pub(crate) mod pages;
 mod patient;
-mod question;
+pub(crate) mod question;
 mod settings;
 
 use held::{Bodies, Pages};
 use patient::Patient;
+pub(crate) use settings::DEFAULT_TIMEOUT_MS;
 pub use settings::Settings;
 
 /// Bytes that a connection reads ahead; the head of a request must fit.
@@ -51,6 +52,24 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// What `/ready` and `/healthcheck` say.
     pub health: Arc<Health>,
+    /// Which pages there are.
+    pub endpoints: Endpoints,
+}
+
+/// The pages that need not be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Whether there is `/json`.
+    pub json: bool,
+    /// Whether there is `/rlconfig`.
+    pub rlconfig: bool,
+}
+
+impl Default for Endpoints {
+    /// All of them, as in the reference.
+    fn default() -> Self {
+        Self { json: true, rlconfig: true }
+    }
 }
 
 /// What the handlers work with.
@@ -76,28 +95,39 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
 ) {
+    let metrics = sources.metrics.clone();
+    metrics.set_max_connections(Listener::Http, settings.bounds.connections);
     let bodies = Arc::new(Bodies::new(settings.bodies_bytes));
     let routes = routes(Front { sources, settings, bodies, pages: Pages::new() });
     connections::serve(listener, settings.bounds, stop, move |stream, place| {
-        connection(stream, place, settings.timeout_ms, routes.clone())
+        let (open, routes) = (metrics.connected(Listener::Http), routes.clone());
+        async move {
+            connection(stream, place, settings.timeout_ms, routes).await;
+            drop(open);
+        }
     })
     .await;
 }
 
 /// Every path takes any method and must be exact, as in the reference.
 fn routes(front: Front) -> Router {
-    Router::new()
-        .route(ask::PATH, any(ask::ask))
+    let mut routes = Router::new()
         .route("/healthcheck", any(pages::health_check))
         .route("/live", any(pages::live))
         .route("/ready", any(pages::ready))
-        .route("/metrics", any(pages::metrics))
-        .route("/rlconfig", any(pages::rules))
-        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
-        .with_state(front)
+        .route("/metrics", any(pages::metrics));
+    if front.sources.endpoints.json {
+        routes = routes.route(ask::PATH, any(ask::ask));
+    }
+    if front.sources.endpoints.rlconfig {
+        routes = routes.route("/rlconfig", any(pages::rules));
+    }
+    routes.fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n")).with_state(front)
 }
 
-async fn connection(stream: TcpStream, place: Place, timeout_ms: u64, routes: Router) {
+/// Serves one connection until it ends, or until the stop and what is then in flight. `timeout_ms` milliseconds is what
+/// its client has for each head and to take each answer.
+pub(crate) async fn connection(stream: TcpStream, place: Place, timeout_ms: u64, routes: Router) {
     let io = TokioIo::new(Patient::new(stream, place.clone(), timeout_ms));
     let used = place.clone();
     let answer = service_fn(move |request: Request<Incoming>| {

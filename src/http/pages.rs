@@ -52,3 +52,13 @@ pub(super) async fn rules(State(front): State<Front>) -> Response {
     let page = front.pages.page(describe).await;
     page.map_or_else(IntoResponse::into_response, |page| text(StatusCode::OK, page))
 }
+
+/// Writes a page that may have a line for each of 100,000 rules, on a thread where it delays no decision.
+pub(crate) async fn apart<T: Send + 'static>(
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StatusCode> {
+    tokio::task::spawn_blocking(write).await.map_err(|error| {
+        tracing::error!(%error, "a page could not be written");
+        StatusCode::INTERNAL_SERVER_ERROR
+    })
+}

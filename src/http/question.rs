@@ -12,7 +12,7 @@ use crate::request::{Descriptor, Entry, Override, Request, RequestError};
 
 /// Why a body is no request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ParseError {
+pub(crate) enum ParseError {
     #[error("{0}")]
     Json(serde_json::Error),
     #[error("{}", .0.in_full())]
@@ -20,7 +20,7 @@ pub(super) enum ParseError {
 }
 
 /// The request that `body` asks.
-pub(super) fn parse(body: &[u8]) -> Result<Request, ParseError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Request, ParseError> {
     let Object::<RequestJson>(json) = serde_json::from_slice(body).map_err(ParseError::Json)?;
     Ok(Request {
         domain: json.domain.into(),

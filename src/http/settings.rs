@@ -2,6 +2,9 @@
 
 use crate::connections::{Beyond, Bounds};
 
+/// How long a client may take for each step unless settings say otherwise, in milliseconds.
+pub(crate) const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+
 /// The bounds of the HTTP listener and of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -27,7 +30,7 @@ impl Default for Settings {
                 // As for gRPC.
                 stop_ms: 10_000,
             },
-            timeout_ms: 30_000,
+            timeout_ms: DEFAULT_TIMEOUT_MS,
             // As for gRPC.
             body_bytes: 1024 * 1024,
             bodies_bytes: 32 * 1024 * 1024,

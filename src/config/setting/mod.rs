@@ -1,5 +1,6 @@
 //! Every setting: its name, and where its value goes.
 
+mod admin;
 mod connection;
 mod failure;
 mod local_cache;
@@ -41,6 +42,7 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
     [
         SERVER,
         connection::CONNECTIONS,
+        admin::SETTINGS,
         failure::FAILURE,
         local_cache::LOCAL_CACHE,
         redis_settings::SETTINGS,
@@ -65,6 +67,7 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
         StoreKind::Postgres => postgres_settings::complete(config),
     };
     problems.extend(otlp::complete(config));
+    problems.extend(admin::complete(config));
     problems
 }
 
