@@ -1,7 +1,7 @@
 //! How decisions ended and how long they took: counted for each one, so as cheaply as can be.
 //!
-//! A histogram of OpenTelemetry takes a lock and looks up its attributes for each value. Here threads count in
-//! stripes of their own, each with a counter per bucket, and whoever scrapes adds them up.
+//! A histogram of OpenTelemetry takes a lock that all threads share for each value. Here threads count in stripes of
+//! their own, each with a counter per bucket, and whoever scrapes adds them up.
 
 use std::cell::Cell;
 use std::collections::HashMap;

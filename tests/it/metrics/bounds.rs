@@ -81,7 +81,7 @@ impl Flood {
             6 => of(vec![entry(&value, b"")]),
             _ => overridden,
         };
-        Request { domain: domain.into(), descriptors: [descriptor].into(), hits_addend: 0 }
+        Request { domain: domain.into(), descriptors: vec![descriptor].into(), hits_addend: 0 }
     }
 
     /// How many series there are, and the bytes of the page.

@@ -1,8 +1,13 @@
-//! What `/metrics` shows beside the hits of limits, of which `counting` is.
+//! What `/metrics` shows beside the hits of limits, of which `counting` is, and what is made of it: the page
+//! about it, queries, alerts and a dashboard.
 
 mod bounds;
 mod cut_off;
+mod dashboard;
+mod fleet;
 mod front;
+mod page;
+mod queries;
 mod rules;
 
 use fluxlimit::metrics::Metrics;
