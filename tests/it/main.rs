@@ -43,6 +43,7 @@ mod memory;
 mod metrics;
 mod model;
 mod naive_matching;
+mod overload;
 mod policy;
 mod postgres;
 mod postgres_conformance;
