@@ -10,6 +10,9 @@ use crate::yaml::{self, Kind, Node, Reading};
 /// The file that explains every setting; a test holds its values equal to the defaults.
 const EXPLAINED: &str = include_str!("../../config/fluxlimit.yaml");
 
+/// The source of what nobody has set.
+const DEFAULT: &str = "default";
+
 /// A setting as it is in force.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shown {
@@ -56,13 +59,17 @@ impl Config {
 }
 
 fn defaults() -> Vec<Shown> {
-    let mut found = Vec::new();
+    // What is null there has no value unless somebody gives one.
+    let unset =
+        |setting: &Setting| Shown { path: setting.path, value: Json::Null, source: DEFAULT.to_owned() };
+    let mut defaults: Vec<Shown> = settings().map(unset).collect();
     let note = |setting: &'static Setting, value: &mut yaml::Value<'_, '_>| {
-        found.push(Shown::of(setting, value.node(), "default"));
+        if let Some(shown) = defaults.iter_mut().find(|shown| shown.path == setting.path) {
+            *shown = Shown::of(setting, value.node(), DEFAULT);
+        }
     };
     yaml::decode("config/fluxlimit.yaml", EXPLAINED.as_bytes(), |fields| each_field(fields, note));
-    found.sort_by_key(|shown| settings().position(|setting| setting.path == shown.path));
-    found
+    defaults
 }
 
 /// Whether nobody may see the value. A URL of a store may hold a password as well; see [`Config::store_shown`].

@@ -116,7 +116,6 @@ async fn settings_are_shown_with_their_source_and_without_secrets() {
     let setup = Fluxlimit::with_rules_at(rules.path()).admin();
     let setup = setup
         .setting("STORE", "redis://user:hunter2@127.0.0.1:1")
-        .setting("REDIS__SENTINEL_PASSWORD", secret)
         .setting("POSTGRES__PASSWORD", secret)
         .setting("OTLP__HEADERS", "authorization=hunter2")
         .setting("DRAIN_DELAY_MS", "7");
