@@ -75,18 +75,19 @@ fn defaults() -> Vec<Shown> {
 /// Whether nobody may see the value. A URL of a store may hold a password as well; see [`Config::store_shown`].
 fn is_secret(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path);
-    name.ends_with("password") || name.ends_with("token") || name == "headers" || path == "store"
+    name.ends_with("password") || name == "token" || name == "headers" || path == "store"
 }
 
 fn json(node: &Node) -> Json {
     match &node.kind {
         Kind::Scalar(scalar) => match scalar.reading() {
             Reading::Null => Json::Null,
-            Reading::Bool(value) => value.into(),
+            // `off` is a truth value as well, and mostly a word of ours.
+            Reading::Bool(value) if matches!(&*scalar.text, "true" | "false") => value.into(),
             Reading::Int(value) => value.into(),
             Reading::UInt(value) => value.into(),
             Reading::Float(value) => value.into(),
-            Reading::Text(_) | Reading::Bytes(_) => (&*scalar.text).into(),
+            Reading::Bool(_) | Reading::Text(_) | Reading::Bytes(_) => (&*scalar.text).into(),
         },
         Kind::List(items) => items.iter().map(json).collect(),
         // No setting is a map of its own names.

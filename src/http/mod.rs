@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
 use crate::limiter::Limiter;
-use crate::metrics::Metrics;
+use crate::metrics::{Listener, Metrics};
 
 mod answer;
 mod ask;
@@ -75,9 +75,17 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_m
 /// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
 /// after `bounds.stop_ms`.
 pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop: impl Future<Output = ()>) {
+    let metrics = sources.metrics.clone();
+    metrics.set_max_connections(Listener::Http, bounds.connections);
     let routes = routes(sources);
-    connections::serve(listener, bounds, stop, move |stream, stop| connection(stream, stop, routes.clone()))
-        .await;
+    connections::serve(listener, bounds, stop, move |stream, stop| {
+        let (open, routes) = (metrics.connected(Listener::Http), routes.clone());
+        async move {
+            connection(stream, stop, routes).await;
+            drop(open);
+        }
+    })
+    .await;
 }
 
 /// Every path takes any method and must be exact, as in the reference.

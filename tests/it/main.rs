@@ -37,6 +37,7 @@ mod local_cache;
 mod local_cache_model;
 mod matching;
 mod memory;
+mod metrics;
 mod model;
 mod naive_matching;
 mod policy;

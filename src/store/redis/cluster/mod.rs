@@ -88,6 +88,12 @@ impl ClusterStore {
     pub fn queued(&self) -> usize {
         self.routes.waiting()
     }
+
+    /// Settlements that may wait to be sent: the settings' bound for each node that is known.
+    #[must_use]
+    pub fn max_queued(&self) -> usize {
+        self.routes.max_waiting()
+    }
 }
 
 impl Drop for ClusterStore {
