@@ -2,7 +2,7 @@
 
 use crate::child::{Child, Failure, Program, scratch};
 use crate::cli::Cli;
-use crate::http::page;
+use crate::http::{metric, page};
 use crate::outcome::Series;
 use crate::store::Running;
 use fluxlimit_load::options::{Options, Order};
@@ -73,6 +73,15 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    /// Fails unless so many keys are live: those whose limits are as if unused are swept away.
+    pub(crate) fn holds(&self, keys: usize) -> Result<(), Failure> {
+        let held = metric(&self.metrics()?, "fluxlimit_memory_keys");
+        if held < keys as f64 {
+            return Err(format!("only {held:.0} of {keys} keys are live").into());
+        }
+        Ok(())
     }
 
     /// Its metrics as Prometheus reads them.
