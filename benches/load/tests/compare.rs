@@ -103,8 +103,9 @@ fn a_table_is_written_between_its_markers_and_a_plot_beside_it() {
     let docs = directory.path().join("docs");
     fs::create_dir_all(docs.join("img")).expect("it can be made");
     let page = docs.join("performance.md");
-    fs::write(&page, "before\n<!-- compare envoy -->\nold\n<!-- /compare envoy -->\nafter\n")
-        .expect("it is writable");
+    let place = |name: &str| format!("<!-- compare {name} -->\nold\n<!-- /compare {name} -->\n");
+    let text_before = format!("before\n{}{}after\n", place("envoy"), place("plot"));
+    fs::write(&page, text_before).expect("it is writable");
     let docs_argument = docs.to_str().expect("test paths are UTF-8");
     let arguments =
         ["--rounds", "1", "--seconds", "0.5", "--docs", docs_argument, "envoy", "plot", "memory-1"];
