@@ -24,7 +24,7 @@ use axum::{Extension, Router, middleware};
 use serde_json::{Value as Json, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{self, Bounds, Stop};
+use crate::connections::{self, Bounds, Place};
 use crate::health::Health;
 use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
@@ -125,11 +125,11 @@ impl Listener {
         let metrics = sources.limiter.metrics().clone();
         metrics.set_max_connections(metrics::Listener::Admin, self.bounds.connections);
         let routes = routes(sources, self.access);
-        let connection = move |stream: TcpStream, stop: Stop| {
+        let connection = move |stream: TcpStream, place: Place| {
             let peer = Peer(stream.peer_addr().ok());
             let (open, routes) = (metrics.connected(metrics::Listener::Admin), routes.clone());
             async move {
-                http::connection(stream, stop, routes.layer(Extension(peer))).await;
+                http::connection(stream, place, http::DEFAULT_TIMEOUT_MS, routes.layer(Extension(peer))).await;
                 drop(open);
             }
         };
