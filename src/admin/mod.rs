@@ -129,7 +129,8 @@ impl Listener {
             let peer = Peer(stream.peer_addr().ok());
             let (open, routes) = (metrics.connected(metrics::Listener::Admin), routes.clone());
             async move {
-                http::connection(stream, place, http::DEFAULT_TIMEOUT_MS, routes.layer(Extension(peer))).await;
+                http::connection(stream, place, http::DEFAULT_TIMEOUT_MS, routes.layer(Extension(peer)))
+                    .await;
                 drop(open);
             }
         };
