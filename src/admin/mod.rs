@@ -28,6 +28,7 @@ use crate::connections::{self, Bounds, Place};
 use crate::health::Health;
 use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
+use crate::metrics;
 use crate::reload::Reloader;
 use crate::telemetry::Log;
 use crate::time::Timestamp;
@@ -121,11 +122,17 @@ impl Listener {
 
     /// Serves until `stop`, then finishes what is in flight, in bounded time.
     pub async fn serve(self, sources: Sources, stop: impl Future<Output = ()>) {
+        let metrics = sources.limiter.metrics().clone();
+        metrics.set_max_connections(metrics::Listener::Admin, self.bounds.connections);
         let routes = routes(sources, self.access);
         let connection = move |stream: TcpStream, place: Place| {
             let peer = Peer(stream.peer_addr().ok());
-            let routes = routes.clone().layer(Extension(peer));
-            http::connection(stream, place, http::DEFAULT_TIMEOUT_MS, routes)
+            let (open, routes) = (metrics.connected(metrics::Listener::Admin), routes.clone());
+            async move {
+                http::connection(stream, place, http::DEFAULT_TIMEOUT_MS, routes.layer(Extension(peer)))
+                    .await;
+                drop(open);
+            }
         };
         connections::serve(self.socket, self.bounds, stop, connection).await;
     }
