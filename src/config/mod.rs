@@ -12,9 +12,9 @@ use std::path::PathBuf;
 
 use crate::connections::Bounds;
 use crate::limiter::breaker;
-use crate::store::{memory, postgres, redis as redis_store};
+use crate::store::{Mistake, memory, postgres, redis as redis_store};
 use crate::yaml::Problem;
-use crate::{grpc, http, limiter, metrics, otlp, reload, telemetry, traces};
+use crate::{grpc, http, limiter, metrics, otlp, reload, telemetry, tls, traces};
 
 /// Where gRPC is served unless settings say otherwise; the reference's port.
 const DEFAULT_GRPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081);
@@ -46,6 +46,10 @@ pub struct Config {
     pub grpc_bounds: Bounds,
     /// Bounds of the HTTP listener.
     pub http_bounds: Bounds,
+    /// How connections to gRPC are protected.
+    pub grpc_tls: tls::Settings,
+    /// How connections to HTTP are protected.
+    pub http_tls: tls::Settings,
     /// Where states are kept.
     pub store: StoreKind,
     /// Settings of the memory store.
@@ -114,6 +118,12 @@ pub struct Flags {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub Vec<Problem>);
 
+impl From<Vec<Mistake>> for ConfigError {
+    fn from(mistakes: Vec<Mistake>) -> Self {
+        Self(setting::problems(mistakes))
+    }
+}
+
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let count = self.0.len();
@@ -133,6 +143,8 @@ impl Default for Config {
             http: DEFAULT_HTTP,
             grpc_bounds: grpc::DEFAULT_BOUNDS,
             http_bounds: http::DEFAULT_BOUNDS,
+            grpc_tls: tls::Settings::default(),
+            http_tls: tls::Settings::default(),
             store: StoreKind::Memory,
             memory: memory::Settings::default(),
             store_timeout_ms: limiter::DEFAULT_STORE_TIMEOUT_MS,

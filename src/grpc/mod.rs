@@ -8,11 +8,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
 use crate::limiter::Limiter;
+use crate::tls::{Acceptor, Listener};
 
 pub mod client;
 mod connection;
@@ -67,20 +69,29 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_m
 /// Serves gRPC on `listener` until `stop`, then sends GOAWAY on every connection, finishes what is in
 /// flight, and returns; at the latest after `bounds.stop_ms`.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     limiter: Arc<Limiter>,
     health: Arc<Health>,
     bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) {
     let service = Arc::new(Service::new(limiter, health));
-    connections::serve(listener, bounds, stop, move |stream, stop| {
-        greet_and_serve(stream, stop, Calls::new(service.clone()))
+    let Listener { tcp, tls } = listener.into();
+    connections::serve(tcp, bounds, stop, move |stream, stop| {
+        protect_and_serve(stream, tls.clone(), stop, Calls::new(service.clone()))
     })
     .await;
 }
 
-async fn greet_and_serve(stream: TcpStream, stop: Stop, calls: Calls) {
+async fn protect_and_serve(stream: TcpStream, tls: Option<Arc<Acceptor>>, stop: Stop, calls: Calls) {
+    let Some(tls) = tls else { return greet_and_serve(stream, stop, calls).await };
+    if let Some(stream) = tls.accept(stream, stop.clone().told()).await {
+        // In a box, so that the task of a plain connection is no larger for it.
+        Box::pin(greet_and_serve(stream, stop, calls)).await;
+    }
+}
+
+async fn greet_and_serve(stream: impl AsyncRead + AsyncWrite + Unpin, stop: Stop, calls: Calls) {
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(Duration::from_millis(PREFACE_MS), preface::read(stream)) => greeted,
         () = stop.clone().told() => return,

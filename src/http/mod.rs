@@ -15,12 +15,14 @@ use axum::routing::any;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
+use crate::tls::{Acceptor, Listener};
 
 mod answer;
 mod ask;
@@ -56,10 +58,18 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_m
 
 /// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
 /// after `bounds.stop_ms`.
-pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: impl Into<Listener>,
+    sources: Sources,
+    bounds: Bounds,
+    stop: impl Future<Output = ()>,
+) {
     let routes = routes(sources);
-    connections::serve(listener, bounds, stop, move |stream, stop| connection(stream, stop, routes.clone()))
-        .await;
+    let Listener { tcp, tls } = listener.into();
+    connections::serve(tcp, bounds, stop, move |stream, stop| {
+        protect_and_serve(stream, tls.clone(), stop, routes.clone())
+    })
+    .await;
 }
 
 /// Every path takes any method and must be exact, as in the reference.
@@ -75,7 +85,19 @@ fn routes(sources: Sources) -> Router {
         .with_state(sources)
 }
 
-async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
+async fn protect_and_serve(stream: TcpStream, tls: Option<Arc<Acceptor>>, stop: Stop, routes: Router) {
+    let Some(tls) = tls else { return connection(stream, stop, routes).await };
+    if let Some(stream) = tls.accept(stream, stop.clone().told()).await {
+        // In a box, so that the task of a plain connection is no larger for it.
+        Box::pin(connection(stream, stop, routes)).await;
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stop: Stop,
+    routes: Router,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HEAD_MS))

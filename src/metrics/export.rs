@@ -12,7 +12,7 @@ use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterP
 use prometheus::{Encoder, TextEncoder};
 
 use super::counters::COUNTS;
-use super::{Counts, Gauge, Metrics, StoreMetrics};
+use super::{Counts, Gauge, Metrics, StoreMetrics, TlsCounts, tls};
 use crate::engine::Miss;
 
 /// The name of our instruments among those of libraries; it is not exported.
@@ -168,6 +168,10 @@ fn policy_answers(meter: &Meter, counts: &Arc<Counts>) {
 
 pub(super) fn store(provider: &SdkMeterProvider) -> StoreMetrics {
     StoreMetrics::new(&provider.meter(SCOPE))
+}
+
+pub(super) fn show_tls(provider: &SdkMeterProvider, listeners: Vec<Arc<TlsCounts>>) {
+    tls::show(&provider.meter(SCOPE), listeners);
 }
 
 pub(super) fn gauge(provider: &SdkMeterProvider, gauge: Gauge) {

@@ -1,7 +1,8 @@
-//! The rules in force: loaded at the start, and again whenever their files change.
+//! The rules in force: loaded at the start, and again whenever their files change. Certificates too.
 //!
 //! A bad edit changes nothing: the last good rules stay, and the log, a metric and the status say so.
 
+mod certificates;
 mod changes;
 mod watch;
 
@@ -17,6 +18,8 @@ use crate::rules::RuleSet;
 use crate::rules::load::{LoadOptions, load};
 use crate::rules::source::{Found, read_paths};
 use crate::yaml::{Problem, Severity};
+
+pub use certificates::Certificates;
 
 /// The most limits that the log names one by one after a load, because they start fresh.
 const MAX_FRESH_LINES: usize = 100;

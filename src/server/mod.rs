@@ -1,5 +1,6 @@
 //! The running server: its parts put together, and the order of a start and a stop.
 
+mod certificates;
 mod exports;
 mod stores;
 mod supervise;
@@ -14,30 +15,40 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::grpc;
 use crate::health::Health;
 use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
+use crate::tls::Listener;
 pub use supervise::Supervisor;
 
 /// A server that listens but does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Listener,
+    http: Listener,
 }
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {protocol}")]
-pub struct BindError {
-    protocol: &'static str,
-    address: SocketAddr,
-    source: io::Error,
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {protocol}")]
+    Listen {
+        /// What would have been spoken there.
+        protocol: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] ConfigError),
 }
 
 /// What tells a running server what to do; the operating system's signals, or a test.
@@ -47,7 +58,7 @@ pub struct Orders<Stop, StopNow> {
     pub stop: Stop,
     /// Ready when it should stop without waiting for anything.
     pub stop_now: StopNow,
-    /// Notified when the rules should be read again.
+    /// Notified when rules and certificates should be read again.
     pub reload: Arc<Notify>,
 }
 
@@ -60,13 +71,14 @@ struct Parts {
 }
 
 impl Server {
-    /// Listens where `config` says; port 0 is any free port.
+    /// Reads the certificates, and listens where `config` says; port 0 is any free port.
     ///
     /// # Errors
-    /// An address that cannot be listened on.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let grpc = listen("grpc", config.grpc).await?;
-        let http = listen("http", config.http).await?;
+    /// Certificates that cannot be used, or an address that cannot be listened on.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let [grpc_tls, http_tls] = certificates::open(&config)?;
+        let grpc = Listener { tcp: listen("grpc", config.grpc).await?, tls: grpc_tls };
+        let http = Listener { tcp: listen("http", config.http).await?, tls: http_tls };
         Ok(Self { config, grpc, http })
     }
 
@@ -75,7 +87,7 @@ impl Server {
     /// # Errors
     /// The operating system does not say.
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.grpc.local_addr()?, self.http.local_addr()?))
+        Ok((self.grpc.tcp.local_addr()?, self.http.tcp.local_addr()?))
     }
 
     /// Loads the rules, answers until it is told to stop, drains and returns.
@@ -89,6 +101,10 @@ impl Server {
             parts.metrics.clone(),
             parts.health.clone(),
         ));
+        let acceptors = [&grpc, &http].into_iter().filter_map(|listener| listener.tls.clone()).collect();
+        let certificates = certificates::watched(&config.reload, &parts.metrics, acceptors);
+        let (rules_asked, certificates_asked) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+        let asked = certificates::both(reload, rules_asked.clone(), certificates_asked.clone());
         let mut stop = pin!(stop);
         let answering = async {
             // Before the first request: a server that listens without rules answers errors.
@@ -104,8 +120,10 @@ impl Server {
             announce(&grpc, &http);
             tokio::select! {
                 () = serve(&config, &parts, grpc, http, stop) => {}
-                // Neither ends.
-                () = reloader.watch(reload) => {}
+                // None of them ends.
+                () = reloader.watch(rules_asked) => {}
+                () = certificates.watch(certificates_asked) => {}
+                () = asked => {}
                 () = parts.supervisor.run() => {}
             }
         };
@@ -142,8 +160,8 @@ impl Parts {
 async fn serve(
     config: &Config,
     parts: &Parts,
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Listener,
+    http: Listener,
     stop: impl Future<Output = ()>,
 ) {
     let (close_grpc, grpc_closed) = watch::channel(false);
@@ -182,14 +200,17 @@ async fn told(mut told: watch::Receiver<bool>) {
     let _ = told.wait_for(|told| *told).await;
 }
 
-async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { protocol, address, source })
+async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { protocol, address, source })
 }
 
 /// One line per listener, with the port that was chosen.
-fn announce(grpc: &TcpListener, http: &TcpListener) {
+fn announce(grpc: &Listener, http: &Listener) {
     for (protocol, listener) in [("grpc", grpc), ("http", http)] {
-        match listener.local_addr() {
+        match listener.tcp.local_addr() {
+            Ok(address) if listener.tls.is_some() => {
+                tracing::info!(tls = true, "listening {protocol}={address}");
+            }
             Ok(address) => tracing::info!("listening {protocol}={address}"),
             Err(error) => tracing::error!(%error, "listening {protocol} at an unknown address"),
         }

@@ -111,7 +111,8 @@ pub(crate) fn pair(
     Some(Pair { chain, key: read_key, chain_text, key_text })
 }
 
-fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Vec<u8>> {
+/// What stands in a file.
+pub(crate) fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Vec<u8>> {
     read_bounded(path, MAX_FILE_BYTES)
         .map_err(|error| mistakes.push(mistake(setting, path, &format!("cannot be read: {error}"))))
         .ok()

@@ -5,6 +5,7 @@ mod local_cache;
 mod otlp;
 mod postgres;
 mod redis;
+mod tls;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -39,6 +40,8 @@ const MAX_RULE_PATHS: usize = 1000;
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
     [
         SERVER,
+        tls::GRPC,
+        tls::HTTP,
         failure::FAILURE,
         local_cache::LOCAL_CACHE,
         redis_settings::SETTINGS,
@@ -62,12 +65,13 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
         StoreKind::Redis => redis_settings::complete(config),
         StoreKind::Postgres => postgres_settings::complete(config),
     };
+    problems.extend(tls::complete(config));
     problems.extend(otlp::complete(config));
     problems
 }
 
 /// Mistakes that show only when all settings are read.
-fn problems(mistakes: Vec<Mistake>) -> Vec<Problem> {
+pub(super) fn problems(mistakes: Vec<Mistake>) -> Vec<Problem> {
     let source: Arc<str> = Arc::from("settings");
     let problem = |mistake: Mistake| Problem {
         path: mistake.setting.to_owned(),
