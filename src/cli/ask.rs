@@ -10,8 +10,9 @@ use serde_json::{Map as JsonMap, Value as Json, json};
 use super::entries::{Asked, shown};
 use super::numbers::duration;
 use super::output::{self, aligned, bad, good, printable, strong};
+use super::tls::TlsFlags;
 use crate::engine::{Code, Decision, Map, Status, StatusLimit, Value};
-use crate::grpc::client;
+use crate::grpc::client::{self, Server};
 use crate::request::Request;
 
 /// How the program ends if the request is refused.
@@ -26,6 +27,7 @@ const OVER_LIMIT: u8 = 4;
   fluxlimit ask --domain llm --hits 500 --give-back tenant=acme   gives 500 hits back
   fluxlimit ask --domain edge --limit 10/minute session=1f3a      brings a limit along
   fluxlimit ask --server ratelimit:8081 --json --domain edge remote_address=10.0.0.1
+  fluxlimit ask --server ratelimit:8081 --cacert ca.pem --cert me.pem --key me.key --domain edge tenant=acme
 
 The request counts like any other. The server may be any that speaks Envoy's rate-limit protocol, version 3.
 
@@ -34,6 +36,8 @@ pub(super) struct Ask {
     /// Where the server answers gRPC
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
     server: String,
+    #[command(flatten)]
+    tls: TlsFlags,
     #[command(flatten)]
     asked: Asked,
     /// Gives the hits back instead of counting them
@@ -50,8 +54,9 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) fn run(self) -> Result<ExitCode, Box<dyn Error>> {
         let request = self.asked.request(self.give_back).unwrap_or_else(|error| error.exit());
+        let server = Server { address: &self.server, tls: self.tls.connector()? };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let decision = runtime.block_on(client::ask(&self.server, &request, self.timeout_ms))?;
+        let decision = runtime.block_on(client::ask(&server, &request, self.timeout_ms))?;
         let text =
             if self.json { output::json(&json(&decision, &request)) } else { text(&decision, &request) };
         output::print(&text)?;

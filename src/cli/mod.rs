@@ -10,6 +10,7 @@ mod numbers;
 mod output;
 mod rules;
 mod serve;
+mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 mod acceptor;
+mod client;
 mod clients;
 mod load;
 mod names;
@@ -16,6 +17,7 @@ mod plain;
 mod settings;
 
 pub use acceptor::{Acceptor, Stream};
+pub use client::{ClientFiles, Connector};
 pub use names::{AllowedName, MAX_NAMES};
 pub use settings::{GRPC, HTTP, MinVersion, Names, Settings};
 
