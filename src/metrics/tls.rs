@@ -25,7 +25,7 @@ pub enum Handshake {
     NotTls,
     /// It took too long.
     TimedOut,
-    /// It had no place among the handshakes that are worked on.
+    /// The same, and it had to wait for a place among those that are worked on.
     Overloaded,
     /// The client was gone, or said what makes no sense.
     Broken,

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::clients::NotAllowed;
 use super::load::{Loaded, load};
-use super::plain::{Beginning, beginning, turn_away};
+use super::plain::{Beginning, beginning, close, turn_away};
 use super::{Names, Protocol, Settings};
 use crate::metrics::{Handshake, TlsCounts};
 use crate::sampler::Sampler;
@@ -55,6 +55,8 @@ struct Files {
 struct Failure {
     kind: Handshake,
     reason: String,
+    /// What is closed once the client has read why.
+    stream: Option<TcpStream>,
 }
 
 impl Acceptor {
@@ -100,12 +102,15 @@ impl Acceptor {
 
     /// Shakes hands in bounded time. `None` if that fails, which is counted and logged, or if `stop` is ready first.
     pub async fn accept(&self, stream: TcpStream, stop: impl Future<Output = ()>) -> Option<Stream> {
+        tokio::select! {
+            accepted = self.accept_or_refuse(stream) => accepted,
+            () = stop => None,
+        }
+    }
+
+    async fn accept_or_refuse(&self, stream: TcpStream) -> Option<Stream> {
         let peer = stream.peer_addr().ok();
-        let ended = tokio::select! {
-            ended = self.shake_hands(stream) => ended,
-            () = stop => return None,
-        };
-        match ended {
+        match self.shake_hands(stream).await {
             Ok(stream) => {
                 self.counts.ended(Handshake::Ok);
                 Some(stream)
@@ -113,6 +118,11 @@ impl Acceptor {
             Err(failure) => {
                 self.counts.ended(failure.kind);
                 self.tell(peer, &failure);
+                if let Some(stream) = failure.stream {
+                    let most = Duration::from_millis(self.settings.handshake_timeout_ms);
+                    // Whatever comes of it, the connection is over.
+                    let _ = tokio::time::timeout(most, close(stream)).await;
+                }
                 None
             }
         }
@@ -127,18 +137,25 @@ impl Acceptor {
             begun = self.hello(stream) => begun?,
             () = deadline.as_mut() => return Err(late()),
         };
-        let _place = tokio::select! {
-            place = self.places.acquire() => place.expect("never closed"),
-            () = deadline.as_mut() => {
-                let most = self.settings.max_handshakes;
-                let reason = format!("{most} handshakes were worked on for {timeout_ms} ms");
-                return Err(Failure::new(Handshake::Overloaded, reason));
-            }
+        // Whoever had to wait for a place may have got it too late.
+        let had_to_wait = self.places.available_permits() == 0;
+        let shaken = async {
+            let _place = self.places.acquire().await.expect("never closed");
+            begun.into_stream(self.config.load_full()).into_fallible().await
         };
         tokio::select! {
-            stream = begun.into_stream(self.config.load_full()) => stream.map_err(|error| Failure::of(&error)),
-            () = deadline => Err(late()),
+            shaken = shaken => {
+                shaken.map_err(|(error, stream)| Failure { stream: Some(stream), ..Failure::of(&error) })
+            }
+            () = deadline => Err(if had_to_wait { self.overloaded() } else { late() }),
         }
+    }
+
+    fn overloaded(&self) -> Failure {
+        let Settings { max_handshakes, handshake_timeout_ms, .. } = self.settings;
+        let reason =
+            format!("not done after {handshake_timeout_ms} ms, for {max_handshakes} others were worked on");
+        Failure::new(Handshake::Overloaded, reason)
     }
 
     /// Waits for the first message of a client.
@@ -148,9 +165,9 @@ impl Acceptor {
         match begins {
             Beginning::Tls => {}
             Beginning::Letter => {
-                // It is told as far as it listens.
-                let _ = turn_away(stream).await;
-                return Err(not_tls("the client does not speak TLS, but HTTP as it seems"));
+                let stream = turn_away(stream).await.ok();
+                let failure = not_tls("the client does not speak TLS, but HTTP as it seems");
+                return Err(Failure { stream, ..failure });
             }
             Beginning::Other => return Err(not_tls("the client does not speak TLS")),
             Beginning::Nothing => {
@@ -163,7 +180,7 @@ impl Acceptor {
 
     /// Logs what an operator may have to mend, one line of a kind a second; scanners and probes come and go.
     fn tell(&self, peer: Option<SocketAddr>, failure: &Failure) {
-        let Failure { kind, reason } = failure;
+        let Failure { kind, reason, .. } = failure;
         let (listener, peer) = (self.names.listener, peer.map(tracing::field::display));
         if matches!(kind, Handshake::Broken | Handshake::TimedOut) {
             tracing::debug!(listener, peer, reason, "a TLS handshake failed");
@@ -215,7 +232,7 @@ impl std::fmt::Debug for Acceptor {
 
 impl Failure {
     const fn new(kind: Handshake, reason: String) -> Self {
-        Self { kind, reason }
+        Self { kind, reason, stream: None }
     }
 
     /// What an error of a handshake is about.

@@ -1,4 +1,4 @@
-//! Clients that do not speak TLS where it is spoken.
+//! Connections that are not to be: how they begin and how they are closed.
 
 use std::io;
 
@@ -43,8 +43,13 @@ pub(super) async fn beginning(stream: &TcpStream) -> io::Result<Beginning> {
 }
 
 /// Tells a client of HTTP/1 what this port speaks.
-pub(super) async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+pub(super) async fn turn_away(mut stream: TcpStream) -> io::Result<TcpStream> {
     stream.write_all(HTTP1_ANSWER).await?;
+    Ok(stream)
+}
+
+/// Closes a connection such that the client reads the last word before it sees the end.
+pub(super) async fn close(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(MAX_DISCARDED_BYTES), &mut tokio::io::sink()).await?;
     Ok(())
