@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::store::Mistake;
-use crate::tls::{ClientFiles, Connector};
+use crate::tls::{ClientFiles, Connector, Protocol};
 
 /// Flags with the names that curl and grpcurl have for them.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(super) struct TlsFlags {
     /// Key of that certificate
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Whom the server's certificate has to be for [default: the host of --server]
+    /// Whom the server's certificate has to be for [default: the host that is asked]
     #[arg(long, visible_alias = "server-name", value_name = "NAME")]
     servername: Option<String>,
 }
@@ -34,14 +34,14 @@ impl TlsFlags {
     ///
     /// # Errors
     /// Every file that cannot be used, and why.
-    pub(super) fn connector(&self) -> Result<Option<Connector>, Box<dyn Error>> {
+    pub(super) fn connector(&self, protocol: Protocol) -> Result<Option<Connector>, Box<dyn Error>> {
         let Self { tls, cacert, cert, key, servername } = self;
         let is_on = *tls || cacert.is_some() || cert.is_some() || servername.is_some();
         if !is_on {
             return Ok(None);
         }
         let files = ClientFiles { ca: cacert.clone(), cert: cert.clone(), key: key.clone() };
-        let connector = Connector::open(&files, servername.clone()).map_err(|mistakes| {
+        let connector = Connector::open(&files, servername.clone(), protocol).map_err(|mistakes| {
             let lines = mistakes.iter().map(|Mistake { setting, message }| format!("{setting}: {message}"));
             lines.collect::<Vec<_>>().join("\n")
         })?;

@@ -4,6 +4,7 @@
 //! mistakes of all sources are told at once. This is the only module that reads the environment.
 
 mod setting;
+mod shown;
 mod source;
 
 use std::ffi::OsString;
@@ -14,7 +15,9 @@ use crate::connections::Bounds;
 use crate::limiter::breaker;
 use crate::store::{Mistake, memory, postgres, redis as redis_store};
 use crate::yaml::Problem;
-use crate::{grpc, http, limiter, metrics, otlp, reload, telemetry, tls, traces};
+use crate::{admin, grpc, http, limiter, metrics, otlp, reload, telemetry, tls, traces};
+
+pub use shown::Shown;
 
 /// Where gRPC is served unless settings say otherwise; the reference's port.
 const DEFAULT_GRPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081);
@@ -50,6 +53,12 @@ pub struct Config {
     pub grpc_tls: tls::Settings,
     /// How connections to HTTP are protected.
     pub http_tls: tls::Settings,
+    /// How connections of operators are protected.
+    pub admin_tls: tls::Settings,
+    /// Which pages the HTTP listener has that it need not have.
+    pub endpoints: http::Endpoints,
+    /// Where operators look and reset, and who may.
+    pub admin: admin::Settings,
     /// Where states are kept.
     pub store: StoreKind,
     /// Settings of the memory store.
@@ -86,6 +95,8 @@ pub struct Config {
     postgres_options: postgres::Options,
     /// The directory that relative paths of the present source start from.
     relative_to: PathBuf,
+    /// What the sources say, in the order in which they were read.
+    given: Vec<Shown>,
 }
 
 /// Where states are kept.
@@ -145,6 +156,9 @@ impl Default for Config {
             http_bounds: http::DEFAULT_BOUNDS,
             grpc_tls: tls::Settings::default(),
             http_tls: tls::Settings::default(),
+            admin_tls: tls::Settings::default(),
+            endpoints: http::Endpoints::default(),
+            admin: admin::Settings::default(),
             store: StoreKind::Memory,
             memory: memory::Settings::default(),
             store_timeout_ms: limiter::DEFAULT_STORE_TIMEOUT_MS,
@@ -166,6 +180,7 @@ impl Default for Config {
             redis_options: redis_store::Options::default(),
             postgres_options: postgres::Options::default(),
             relative_to: PathBuf::new(),
+            given: Vec::new(),
         }
     }
 }

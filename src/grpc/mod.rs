@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
 use crate::limiter::Limiter;
-use crate::tls::{Acceptor, Listener};
+use crate::metrics::Listener;
+use crate::tls::{Acceptor, Socket};
 
 pub mod client;
 mod connection;
@@ -28,6 +29,7 @@ mod preface;
 mod service;
 mod status;
 mod stream;
+pub mod wire;
 
 use service::{Calls, Service};
 
@@ -66,19 +68,26 @@ const KEEP_ALIVE_TIMEOUT_MS: u64 = 10_000;
 /// The bounds of this listener unless settings say otherwise.
 pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
 
-/// Serves gRPC on `listener` until `stop`, then sends GOAWAY on every connection, finishes what is in
+/// Serves gRPC on `socket` until `stop`, then sends GOAWAY on every connection, finishes what is in
 /// flight, and returns; at the latest after `bounds.stop_ms`.
 pub async fn serve(
-    listener: impl Into<Listener>,
+    socket: impl Into<Socket>,
     limiter: Arc<Limiter>,
     health: Arc<Health>,
     bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) {
+    let metrics = limiter.metrics().clone();
+    metrics.set_max_connections(Listener::Grpc, bounds.connections);
     let service = Arc::new(Service::new(limiter, health));
-    let Listener { tcp, tls } = listener.into();
+    let Socket { tcp, tls } = socket.into();
     connections::serve(tcp, bounds, stop, move |stream, stop| {
-        protect_and_serve(stream, tls.clone(), stop, Calls::new(service.clone()))
+        let (open, calls) = (metrics.connected(Listener::Grpc), Calls::new(service.clone()));
+        let tls = tls.clone();
+        async move {
+            protect_and_serve(stream, tls, stop, calls).await;
+            drop(open);
+        }
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! The running server: its parts put together, and the order of a start and a stop.
 
+mod administration;
 mod certificates;
 mod exports;
 mod stores;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
+use crate::admin;
 use crate::config::{Config, ConfigError};
 use crate::grpc;
 use crate::health::Health;
@@ -22,15 +24,18 @@ use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
-use crate::tls::Listener;
+use crate::telemetry::Log;
+use crate::tls::Socket;
 pub use supervise::Supervisor;
 
 /// A server that listens but does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
-    grpc: Listener,
-    http: Listener,
+    grpc: Socket,
+    http: Socket,
+    admin: Option<admin::Listener>,
+    log: Log,
 }
 
 /// Why a server cannot start.
@@ -38,8 +43,8 @@ pub struct Server {
 pub enum StartError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {protocol}")]
-    Listen {
-        /// What would have been spoken there.
+    Address {
+        /// What was to be spoken there.
         protocol: &'static str,
         /// The address.
         address: SocketAddr,
@@ -49,6 +54,9 @@ pub enum StartError {
     /// Certificates cannot be used.
     #[error(transparent)]
     Certificates(#[from] ConfigError),
+    /// There can be no admin listener.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
 }
 
 /// What tells a running server what to do; the operating system's signals, or a test.
@@ -74,12 +82,27 @@ impl Server {
     /// Reads the certificates, and listens where `config` says; port 0 is any free port.
     ///
     /// # Errors
-    /// Certificates that cannot be used, or an address that cannot be listened on.
+    /// Certificates that cannot be used, an address that cannot be listened on, or an admin's token that cannot be
+    /// read.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let [grpc_tls, http_tls] = certificates::open(&config)?;
-        let grpc = Listener { tcp: listen("grpc", config.grpc).await?, tls: grpc_tls };
-        let http = Listener { tcp: listen("http", config.http).await?, tls: http_tls };
-        Ok(Self { config, grpc, http })
+        let [grpc_tls, http_tls, admin_tls] = certificates::open(&config)?;
+        let grpc = Socket { tcp: listen("grpc", config.grpc).await?, tls: grpc_tls };
+        let http = Socket { tcp: listen("http", config.http).await?, tls: http_tls };
+        let admin = admin::Listener::bind(&config.admin, admin_tls).await?;
+        Ok(Self { config, grpc, http, admin, log: Log::of_others() })
+    }
+
+    /// The same, whose operators may change `log`.
+    #[must_use]
+    pub fn with_log(self, log: Log) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Where operators ask, with the port that was chosen; `None` if nowhere, or if the operating system does not
+    /// say.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.address().ok())
     }
 
     /// Where gRPC and HTTP are listened for, with the ports that were chosen.
@@ -92,7 +115,7 @@ impl Server {
 
     /// Loads the rules, answers until it is told to stop, drains and returns.
     pub async fn run(self, orders: Orders<impl Future<Output = ()>, impl Future<Output = ()>>) {
-        let Self { config, grpc, http } = self;
+        let Self { config, grpc, http, admin, log } = self;
         let Orders { stop, stop_now, reload } = orders;
         let parts = Parts::new(&config);
         let reloader = Arc::new(Reloader::new(
@@ -101,8 +124,8 @@ impl Server {
             parts.metrics.clone(),
             parts.health.clone(),
         ));
-        let acceptors = [&grpc, &http].into_iter().filter_map(|listener| listener.tls.clone()).collect();
-        let certificates = certificates::watched(&config.reload, &parts.metrics, acceptors);
+        let all = [grpc.tls.as_ref(), http.tls.as_ref(), admin.as_ref().and_then(admin::Listener::tls)];
+        let certificates = certificates::watched(&config.reload, &parts.metrics, all);
         let (rules_asked, certificates_asked) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let asked = certificates::both(reload, rules_asked.clone(), certificates_asked.clone());
         let mut stop = pin!(stop);
@@ -117,9 +140,10 @@ impl Server {
                 // Ready before it listens. A store that may be away delays nothing.
                 parts.supervisor.check().await;
             }
-            announce(&grpc, &http);
+            announce(&grpc, &http, admin.as_ref());
+            let admin = admin.map(|admin| (admin, administration::sources(&config, &parts, &reloader, log)));
             tokio::select! {
-                () = serve(&config, &parts, grpc, http, stop) => {}
+                () = serve(&config, &parts, Listeners { grpc, http, admin }, stop) => {}
                 // None of them ends.
                 () = reloader.watch(rules_asked) => {}
                 () = certificates.watch(certificates_asked) => {}
@@ -156,22 +180,35 @@ impl Parts {
     }
 }
 
-/// Serves both fronts until `stop` and through the drain. `/ready` goes on answering until gRPC has ended.
-async fn serve(
-    config: &Config,
-    parts: &Parts,
-    grpc: Listener,
-    http: Listener,
-    stop: impl Future<Output = ()>,
-) {
+/// Where requests come from, and what the admin listener shows.
+struct Listeners {
+    grpc: Socket,
+    http: Socket,
+    admin: Option<(admin::Listener, admin::Sources)>,
+}
+
+/// Serves all fronts until `stop` and through the drain. `/ready` and the admin go on answering until gRPC has
+/// ended.
+async fn serve(config: &Config, parts: &Parts, listeners: Listeners, stop: impl Future<Output = ()>) {
+    let Listeners { grpc, http, admin } = listeners;
     let (close_grpc, grpc_closed) = watch::channel(false);
     let (close_http, http_closed) = watch::channel(false);
     let sources = http::Sources {
         limiter: parts.limiter.clone(),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
+        endpoints: config.endpoints,
     };
-    let mut http = pin!(http::serve(http, sources, config.http_bounds, told(http_closed)));
+    let admin_closed = http_closed.clone();
+    let pages = async {
+        let admin = async {
+            if let Some((listener, sources)) = admin {
+                listener.serve(sources, told(admin_closed)).await;
+            }
+        };
+        tokio::join!(http::serve(http, sources, config.http_bounds, told(http_closed)), admin);
+    };
+    let mut http = pin!(pages);
     let grpc = async {
         let (limiter, health) = (parts.limiter.clone(), parts.health.clone());
         let serving = grpc::serve(grpc, limiter, health, config.grpc_bounds, told(grpc_closed));
@@ -201,16 +238,18 @@ async fn told(mut told: watch::Receiver<bool>) {
 }
 
 async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { protocol, address, source })
+    TcpListener::bind(address).await.map_err(|source| StartError::Address { protocol, address, source })
 }
 
 /// One line per listener, with the port that was chosen.
-fn announce(grpc: &Listener, http: &Listener) {
-    for (protocol, listener) in [("grpc", grpc), ("http", http)] {
-        match listener.tcp.local_addr() {
-            Ok(address) if listener.tls.is_some() => {
-                tracing::info!(tls = true, "listening {protocol}={address}");
-            }
+fn announce(grpc: &Socket, http: &Socket, admin: Option<&admin::Listener>) {
+    let admin = admin.map(|admin| ("admin", admin.address(), admin.tls().is_some()));
+    let front =
+        |protocol: &'static str, socket: &Socket| (protocol, socket.tcp.local_addr(), socket.tls.is_some());
+    let fronts = [front("grpc", grpc), front("http", http)];
+    for (protocol, address, tls) in fronts.into_iter().chain(admin) {
+        match address {
+            Ok(address) if tls => tracing::info!(tls, "listening {protocol}={address}"),
             Ok(address) => tracing::info!("listening {protocol}={address}"),
             Err(error) => tracing::error!(%error, "listening {protocol} at an unknown address"),
         }

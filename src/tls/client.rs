@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::Protocol;
 use crate::store::Mistake;
 use crate::store::pem::{self, Named, Pair};
 
@@ -50,7 +51,11 @@ impl Connector {
     ///
     /// # Errors
     /// Every file that cannot be used, and why.
-    pub fn open(files: &ClientFiles, server_name: Option<String>) -> Result<Self, Vec<Mistake>> {
+    pub fn open(
+        files: &ClientFiles,
+        server_name: Option<String>,
+        protocol: Protocol,
+    ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         let roots = match &files.ca {
             None => Some(pem::system_authorities()),
@@ -63,7 +68,7 @@ impl Connector {
         let Some(roots) = roots.filter(|_| mistakes.is_empty()) else { return Err(mistakes) };
         let pair = pair.map(|Pair { chain, key, .. }| (chain, key));
         let mut config = pem::client(roots, pair, "--cert").map_err(|mistake| vec![mistake])?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![protocol.alpn()];
         Ok(Self { config: Arc::new(config), server_name, told: Arc::default() })
     }
 

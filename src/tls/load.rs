@@ -65,10 +65,7 @@ pub(super) fn load(
     let mut config = builder
         .with_single_cert(pair.chain, pair.key)
         .map_err(|error| vec![mistake(&format!("and its key cannot be used: {error}"))])?;
-    config.alpn_protocols = vec![match protocol {
-        Protocol::Grpc => b"h2".to_vec(),
-        Protocol::Http => b"http/1.1".to_vec(),
-    }];
+    config.alpn_protocols = vec![protocol.alpn()];
     if is_known {
         // A session that is resumed shows no certificate, so one that is allowed no more would still get in.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -19,7 +19,7 @@ mod settings;
 pub use acceptor::{Acceptor, Stream};
 pub use client::{ClientFiles, Connector};
 pub use names::{AllowedName, MAX_NAMES};
-pub use settings::{GRPC, HTTP, MinVersion, Names, Settings};
+pub use settings::{ADMIN, GRPC, HTTP, MinVersion, Names, Settings};
 
 /// What is spoken on a listener, for clients that ask which of several it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +32,25 @@ pub enum Protocol {
 
 /// Where clients connect, and how connections are protected.
 #[derive(Debug)]
-pub struct Listener {
+pub struct Socket {
     /// Where they connect.
     pub tcp: TcpListener,
     /// What shakes hands; `None` where connections are plain.
     pub tls: Option<Arc<Acceptor>>,
 }
 
+impl Protocol {
+    /// Its name in ALPN.
+    pub(crate) fn alpn(self) -> Vec<u8> {
+        match self {
+            Self::Grpc => b"h2".to_vec(),
+            Self::Http => b"http/1.1".to_vec(),
+        }
+    }
+}
+
 /// A plain one.
-impl From<TcpListener> for Listener {
+impl From<TcpListener> for Socket {
     fn from(tcp: TcpListener) -> Self {
         Self { tcp, tls: None }
     }

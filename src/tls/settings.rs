@@ -51,6 +51,9 @@ pub const GRPC: Names = names!("grpc", "grpc_tls");
 /// The listener of HTTP.
 pub const HTTP: Names = names!("http", "http_tls");
 
+/// The listener of operators.
+pub const ADMIN: Names = names!("admin", "admin_tls");
+
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MinVersion {

@@ -1,5 +1,6 @@
 //! Every setting: its name, and where its value goes.
 
+mod admin;
 mod failure;
 mod local_cache;
 mod otlp;
@@ -42,6 +43,8 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
         SERVER,
         tls::GRPC,
         tls::HTTP,
+        tls::ADMIN,
+        admin::SETTINGS,
         failure::FAILURE,
         local_cache::LOCAL_CACHE,
         redis_settings::SETTINGS,
@@ -67,6 +70,7 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
     };
     problems.extend(tls::complete(config));
     problems.extend(otlp::complete(config));
+    problems.extend(admin::complete(config));
     problems
 }
 

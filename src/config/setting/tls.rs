@@ -47,10 +47,14 @@ pub(super) const GRPC: &[Setting] = &settings!("grpc_tls", grpc_tls);
 /// The settings of HTTP's listener.
 pub(super) const HTTP: &[Setting] = &settings!("http_tls", http_tls);
 
+/// The settings of the listener of operators.
+pub(super) const ADMIN: &[Setting] = &settings!("admin_tls", admin_tls);
+
 /// What the listeners lack. Files are read when they are opened.
 pub(super) fn complete(config: &Config) -> Vec<Problem> {
     let mut mistakes = config.grpc_tls.mistakes(&tls::GRPC);
     mistakes.extend(config.http_tls.mistakes(&tls::HTTP));
+    mistakes.extend(config.admin_tls.mistakes(&tls::ADMIN));
     problems(mistakes)
 }
 
