@@ -24,7 +24,7 @@ use axum::{Extension, Router, middleware};
 use serde_json::{Value as Json, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{self, Bounds, Stop};
+use crate::connections::{self, Bounds, Place};
 use crate::health::Health;
 use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
@@ -134,9 +134,10 @@ impl Listener {
     pub async fn serve(self, sources: Sources, stop: impl Future<Output = ()>) {
         let routes = routes(sources, self.access);
         let Socket { tcp, tls } = self.socket;
-        let connection = move |stream: TcpStream, stop: Stop| {
+        let connection = move |stream: TcpStream, place: Place| {
             let peer = Peer(stream.peer_addr().ok());
-            http::protect_and_serve(stream, tls.clone(), stop, routes.clone().layer(Extension(peer)))
+            let (tls, routes) = (tls.clone(), routes.clone().layer(Extension(peer)));
+            http::protect_and_serve(stream, tls, place, http::DEFAULT_TIMEOUT_MS, routes)
         };
         connections::serve(tcp, self.bounds, stop, connection).await;
     }

@@ -1,10 +1,7 @@
 //! Changing the rules and stopping servers while requests arrive.
 
-use super::load::Load;
 use super::{BY_USER, per_user};
-use crate::support::{
-    Client, Envoy, Fluxlimit, RuleDirectory, Signal, Site, eventually, own_loopback_address,
-};
+use crate::support::{Client, Fluxlimit, RuleDirectory, Signal, Site, eventually, own_loopback_address};
 use std::net::SocketAddr;
 
 const ALICE: [(&str, &[u8]); 1] = [("x-user", b"alice")];
@@ -109,42 +106,4 @@ async fn a_stopping_server_says_so_and_answers_until_it_is_told_again() {
     assert_eq!(envoy.statuses(3, "/", &ALICE).await, [200, 200, 429]);
     server.process.signal(Signal::TERM);
     server.process.exit().await;
-}
-
-async fn roll(server: Fluxlimit, envoy: &Envoy, rules: &RuleDirectory, load: &Load) -> Fluxlimit {
-    let address = server.grpc;
-    assert!(server.stop().await.success());
-    load.more(500).await;
-    let server = start_at(rules, address, DRAIN_DELAY_MS).await;
-    eventually("both servers to be healthy", async || {
-        envoy.healthy_servers().await.filter(|&healthy| healthy == 2)
-    })
-    .await;
-    load.more(500).await;
-    server
-}
-
-/// Envoy asks ten times a second, but hands changes of health to its workers at most once a second
-/// (`update_merge_window`), so a server has to go on answering for longer than that.
-const DRAIN_DELAY_MS: &str = "2500";
-
-#[tokio::test]
-async fn servers_that_stop_one_after_the_other_under_load_fail_no_request() {
-    let rules = RuleDirectory::with(&day_limit(u32::MAX));
-    let first = start_at(&rules, (own_loopback_address(), 0).into(), DRAIN_DELAY_MS).await;
-    let second = start_at(&rules, (own_loopback_address(), 0).into(), DRAIN_DELAY_MS).await;
-    // With it, a question that nobody answered becomes a 500; without it, it would go unnoticed.
-    let site = Site::new("edge", first.grpc).second_server(second.grpc).filter("failure_mode_deny: true");
-    let envoy = site.route("/", BY_USER).start().await;
-    let in_one_thread = tokio::task::LocalSet::new();
-    let (answered, failures) = in_one_thread
-        .run_until(async {
-            let load = Load::start(envoy.address, "/");
-            load.more(500).await;
-            let _first = roll(first, &envoy, &rules, &load).await;
-            let _second = roll(second, &envoy, &rules, &load).await;
-            load.stop().await
-        })
-        .await;
-    assert!(failures.is_empty(), "{} of {answered} failed; the first: {}", failures.len(), failures[0]);
 }

@@ -1,8 +1,10 @@
 //! Clients that ask while something else happens.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+
+use tokio::task::JoinHandle;
 
 use crate::support::{Client, eventually};
 
@@ -10,14 +12,14 @@ use crate::support::{Client, eventually};
 pub(super) struct Load {
     stop: Rc<Cell<bool>>,
     answered: Rc<Cell<u64>>,
-    failures: Rc<Cell<Vec<String>>>,
-    clients: Vec<tokio::task::JoinHandle<()>>,
+    failures: Rc<RefCell<Vec<String>>>,
+    clients: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    const CLIENTS: usize = 4;
+    const CLIENTS: usize = 16;
 
-    /// Starts the clients, which ask for `path`; to be called inside a `LocalSet`.
+    /// Starts the clients, which ask for `path`, each on a connection of its own; to be called inside a `LocalSet`.
     pub(super) fn start(address: SocketAddr, path: &'static str) -> Self {
         let mut load = Self {
             stop: Rc::default(),
@@ -26,8 +28,8 @@ impl Load {
             clients: Vec::new(),
         };
         for number in 0..Self::CLIENTS {
-            let (stop, answered) = (Rc::clone(&load.stop), Rc::clone(&load.answered));
-            let failures = Rc::clone(&load.failures);
+            let (stop, answered) = (load.stop.clone(), load.answered.clone());
+            let failures = load.failures.clone();
             load.clients.push(tokio::task::spawn_local(async move {
                 let mut client = Client::new(address);
                 let user = format!("user-{number}");
@@ -38,27 +40,34 @@ impl Load {
                         Err(error) => Some(error.to_string()),
                     };
                     answered.set(answered.get() + 1);
-                    let mut so_far = failures.take();
-                    so_far.extend(failure);
-                    failures.set(so_far);
+                    failures.borrow_mut().extend(failure);
                 }
             }));
         }
         load
     }
 
-    /// Waits for this many more answers.
-    pub(super) async fn more(&self, count: u64) {
-        let target = self.answered.get() + count;
-        eventually("answers", async || (self.answered.get() >= target).then_some(())).await;
+    /// Waits until there were so many answers.
+    pub(super) async fn reaches(&self, count: u64) {
+        while self.answered.get() < count {
+            let before = self.answered.get();
+            eventually("more answers", async || (self.answered.get() > before).then_some(())).await;
+        }
     }
 
-    /// Stops the clients and says how many answers they had, and which of them were not a 200.
-    pub(super) async fn stop(self) -> (u64, Vec<String>) {
+    /// Waits for this many more answers.
+    pub(super) async fn more(&self, count: u64) {
+        self.reaches(self.answered.get() + count).await;
+    }
+
+    /// Stops the clients and says how many answers they had. None may be anything but a 200.
+    pub(super) async fn stop(self) -> u64 {
         self.stop.set(true);
         for client in self.clients {
             client.await.expect("a client does not panic");
         }
-        (self.answered.get(), self.failures.take())
+        let (answered, failures) = (self.answered.get(), self.failures.take());
+        assert!(failures.is_empty(), "{} of {answered} failed; the first: {}", failures.len(), failures[0]);
+        answered
     }
 }

@@ -12,6 +12,7 @@ mod limits;
 mod load;
 mod matching;
 mod python_apps;
+mod rolling;
 mod sample;
 mod secured;
 mod store;
