@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Authority, Fluxlimit, Issued, Mount, RuleDirectory};
+use crate::support::{Authority, Fluxlimit, Issued, Mount, RuleDirectory, eventually};
 
 pub(crate) const RULES: &str =
     "domain: edge\ndescriptors:\n- key: user\n  rate_limit: {unit: year, requests_per_unit: 5}\n";
@@ -61,6 +61,12 @@ impl Site {
     /// A client of the server's authority that shows `pair`.
     fn client(&self, pair: Option<&Issued>) -> TlsConnector {
         TlsConnector::from(Arc::new(trusting(&self.authority.pem, pair)))
+    }
+
+    /// Waits until so many handshakes have ended so: who is refused may know it before it is counted.
+    async fn counts(&self, result: &str, count: u64) {
+        let what = format!("{count} handshakes {result}");
+        eventually(&what, async || (self.counted(result).await == count).then_some(())).await;
     }
 
     async fn counted(&self, result: &str) -> u64 {
