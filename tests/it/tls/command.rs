@@ -70,7 +70,7 @@ async fn operators_are_protected_as_well() {
     let ran = run("ask --look --domain edge user=alice", all);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for (flags, told) in [
-        ("", "answers 400: is that the right port?"),
+        ("", "answers 400; is that the right port?"),
         ("--cacert ca.pem", "received fatal alert: CertificateRequired"),
         ("--tls --cert me.pem --key me.key", "invalid peer certificate: UnknownIssuer"),
     ] {
