@@ -2,6 +2,7 @@
 //!
 //! The modules in reading order; each uses only those before it (a test holds this).
 
+pub mod sampler;
 pub mod time;
 pub mod yaml;
 
@@ -22,6 +23,7 @@ pub mod traces;
 pub mod connections;
 pub mod health;
 pub mod limiter;
+pub mod tls;
 
 pub mod grpc;
 pub mod http;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top: a module uses only what stands before it. Modules on one line do not know each other.
 const LAYERS: [&[&str]; 15] = [
-    &["time", "yaml"],
+    &["sampler", "time", "yaml"],
     &["limit"],
     &["request"],
     &["algorithm"],
@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 15] = [
     &["rules", "store"],
     &["otlp"],
     &["metrics", "traces"],
-    &["limiter", "connections", "health"],
+    &["limiter", "connections", "health", "tls"],
     &["grpc", "http"],
     &["reload", "telemetry"],
     &["admin"],
@@ -52,6 +52,7 @@ const ABOVE_THE_CORE: &[&str] = &[
     "src/traces/",
     "src/limiter",
     "src/connections",
+    "src/tls/",
     "src/grpc/",
     "src/http/",
     "src/reload/",

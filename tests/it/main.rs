@@ -69,6 +69,7 @@ mod steps;
 mod strict;
 mod supervision;
 mod support;
+mod tls;
 mod traces;
 mod trees;
 mod windows;

@@ -12,6 +12,7 @@ mod redis;
 mod replay;
 mod rules;
 mod settings;
+mod tls;
 mod tracing;
 
 use std::fs;
