@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod sampler;
 pub mod time;
 pub mod yaml;
 
@@ -24,6 +25,7 @@ pub mod traces;
 pub mod connections;
 pub mod health;
 pub mod limiter;
+pub mod tls;
 
 pub mod grpc;
 pub mod http;

@@ -8,10 +8,15 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value as Json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+use crate::tls::Connector;
 
 /// Largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where and how to ask.
 #[derive(Debug, Clone)]
@@ -22,6 +27,8 @@ pub struct Client {
     pub token: Option<Vec<u8>>,
     /// How long to wait for the answer, in milliseconds.
     pub timeout_ms: u64,
+    /// What shakes hands with it; `None` if it does not speak TLS.
+    pub tls: Option<Connector>,
 }
 
 /// Why there is no answer.
@@ -58,7 +65,10 @@ impl Client {
             tokio::time::timeout(Duration::from_millis(self.timeout_ms), self.exchange(page, body));
         let exchanged =
             exchange.await.map_err(|_| unreachable(format!("no answer in {} ms", self.timeout_ms)))?;
-        let (status, text) = exchanged.map_err(|error| unreachable(error.to_string()))?;
+        let (status, text) = exchanged.map_err(|error| {
+            let told = self.tls.as_ref().and_then(Connector::told);
+            unreachable(told.map_or_else(|| error.to_string(), str::to_owned))
+        })?;
         let answer = serde_json::from_slice::<Json>(&text);
         if status.is_success() {
             return answer.map_err(|_| unreachable("it answers no JSON; is that the right port?".to_owned()));
@@ -70,14 +80,26 @@ impl Client {
         Err(AdminError::Refused { server: self.server.clone(), status, reason })
     }
 
-    async fn exchange(
-        &self,
-        page: &str,
-        body: Option<&Json>,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    async fn exchange(&self, page: &str, body: Option<&Json>) -> Result<(StatusCode, Bytes), Failure> {
         let stream = TcpStream::connect(&self.server).await?;
         // The address that was reached: without a token the server takes no name of a host but `localhost`.
         let host = stream.peer_addr()?.to_string();
+        match &self.tls {
+            None => self.exchange_on(stream, host, page, body).await,
+            Some(tls) => {
+                let name = self.server.rsplit_once(':').map_or(&*self.server, |(name, _)| name);
+                self.exchange_on(tls.connect(name, stream).await?, host, page, body).await
+            }
+        }
+    }
+
+    async fn exchange_on(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        host: String,
+        page: &str,
+        body: Option<&Json>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let method = if body.is_some() { Method::POST } else { Method::GET };

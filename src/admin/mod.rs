@@ -28,9 +28,11 @@ use crate::connections::{self, Bounds, Place};
 use crate::health::Health;
 use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
+use crate::metrics;
 use crate::reload::Reloader;
 use crate::telemetry::Log;
 use crate::time::Timestamp;
+use crate::tls::{Acceptor, Socket};
 use access::Access;
 pub use settings::{Address, DEFAULT_ADDRESS, Settings};
 
@@ -71,7 +73,7 @@ struct Peer(Option<SocketAddr>);
 /// A listener that is bound, and who may use it.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     access: Access,
     bounds: Bounds,
 }
@@ -93,16 +95,20 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Listens where the settings say; `None` if they want none, or if the default address is taken.
+    /// Listens where the settings say, and shakes hands by `tls`; `None` if they want none, or if the default
+    /// address is taken.
     ///
     /// # Errors
     /// See [`BindError`].
-    pub async fn bind(settings: &Settings) -> Result<Option<Self>, BindError> {
+    pub async fn bind(settings: &Settings, tls: Option<Arc<Acceptor>>) -> Result<Option<Self>, BindError> {
         let Address::At(address) = settings.address else { return Ok(None) };
         let access = Access::new(settings.expected_token());
         access.token().await.map_err(BindError::Token)?;
         match TcpListener::bind(address).await {
-            Ok(socket) => Ok(Some(Self { socket, access, bounds: settings.bounds })),
+            Ok(tcp) => {
+                let socket = Socket { tcp, tls };
+                Ok(Some(Self { socket, access, bounds: settings.bounds }))
+            }
             Err(error) if address == DEFAULT_ADDRESS => {
                 tracing::warn!(%error, %address, "no admin listener: its default address cannot be listened on");
                 Ok(None)
@@ -116,18 +122,31 @@ impl Listener {
     /// # Errors
     /// The operating system does not say.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.tcp.local_addr()
+    }
+
+    /// What shakes hands, if it speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<Acceptor>> {
+        self.socket.tls.as_ref()
     }
 
     /// Serves until `stop`, then finishes what is in flight, in bounded time.
     pub async fn serve(self, sources: Sources, stop: impl Future<Output = ()>) {
+        let metrics = sources.limiter.metrics().clone();
+        metrics.set_max_connections(metrics::Listener::Admin, self.bounds.connections);
         let routes = routes(sources, self.access);
+        let Socket { tcp, tls } = self.socket;
         let connection = move |stream: TcpStream, place: Place| {
             let peer = Peer(stream.peer_addr().ok());
-            let routes = routes.clone().layer(Extension(peer));
-            http::connection(stream, place, http::DEFAULT_TIMEOUT_MS, routes)
+            let open = metrics.connected(metrics::Listener::Admin);
+            let (tls, routes) = (tls.clone(), routes.clone().layer(Extension(peer)));
+            async move {
+                http::protect_and_serve(stream, tls, place, http::DEFAULT_TIMEOUT_MS, routes).await;
+                drop(open);
+            }
         };
-        connections::serve(self.socket, self.bounds, stop, connection).await;
+        connections::serve(tcp, self.bounds, stop, connection).await;
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::admin::client::Client;
 use crate::store::Password;
+use crate::tls::Connector;
 
 /// The arguments of those commands.
 #[derive(Debug, Args)]
@@ -20,10 +21,10 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    pub(super) fn client(self, timeout_ms: u64) -> Result<Client, Box<dyn Error>> {
+    pub(super) fn client(self, timeout_ms: u64, tls: Option<Connector>) -> Result<Client, Box<dyn Error>> {
         let token = self.token_file.map(|path| block_on(Password::File(path).read("token"))).transpose()?;
         let token = token.transpose()?;
-        Ok(Client { server: self.admin, token, timeout_ms })
+        Ok(Client { server: self.admin, token, timeout_ms, tls })
     }
 }
 

@@ -12,9 +12,11 @@ use super::entries::{Asked, shown};
 use super::inspect::{self, Action};
 use super::numbers::duration;
 use super::output::{self, aligned, bad, good, printable, strong};
+use super::tls::TlsFlags;
 use crate::engine::{Code, Decision, Map, Status, StatusLimit, Value};
-use crate::grpc::client;
+use crate::grpc::client::{self, Server};
 use crate::request::Request;
+use crate::tls::Protocol;
 
 /// How the program ends if the request is refused.
 pub(super) const OVER_LIMIT: u8 = 4;
@@ -28,6 +30,7 @@ pub(super) const OVER_LIMIT: u8 = 4;
   fluxlimit ask --domain llm --hits 500 --give-back tenant=acme   gives 500 hits back
   fluxlimit ask --domain edge --limit 10/minute session=1f3a      brings a limit along
   fluxlimit ask --server ratelimit:8081 --json --domain edge remote_address=10.0.0.1
+  fluxlimit ask --server ratelimit:8081 --cacert ca.pem --cert me.pem --key me.key --domain edge tenant=acme
   fluxlimit ask --look --domain edge remote_address=10.0.0.1      how does it stand, limit by limit?
   fluxlimit ask --reset --domain edge remote_address=10.0.0.1     lets it in again, now
 
@@ -40,6 +43,8 @@ pub(super) struct Ask {
     /// Where the server answers gRPC
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
     server: String,
+    #[command(flatten)]
+    tls: TlsFlags,
     #[command(flatten)]
     asked: Asked,
     /// Gives the hits back instead of counting them
@@ -69,11 +74,12 @@ impl Ask {
         let request = self.asked.request(self.give_back).unwrap_or_else(|error| error.exit());
         if self.look || self.reset {
             let action = if self.look { Action::Look } else { Action::Reset { only: self.only } };
-            let client = self.admin.client(self.timeout_ms)?;
+            let client = self.admin.client(self.timeout_ms, self.tls.connector(Protocol::Http)?)?;
             return inspect::run(&client, &request, &action, self.json);
         }
+        let server = Server { address: &self.server, tls: self.tls.connector(Protocol::Grpc)? };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let decision = runtime.block_on(client::ask(&self.server, &request, self.timeout_ms))?;
+        let decision = runtime.block_on(client::ask(&server, &request, self.timeout_ms))?;
         let text =
             if self.json { output::json(&json(&decision, &request)) } else { text(&decision, &request) };
         output::print(&text)?;

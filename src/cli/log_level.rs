@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::admin::{Admin, block_on};
 use super::output;
+use super::tls::TlsFlags;
+use crate::tls::Protocol;
 
 /// Shows or changes which lines the log of a running server has
 #[derive(Debug, Args)]
@@ -28,6 +30,8 @@ pub(super) struct LogLevel {
     reset: bool,
     #[command(flatten)]
     admin: Admin,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -38,7 +42,7 @@ pub(super) struct LogLevel {
 
 impl LogLevel {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
-        let client = self.admin.client(self.timeout_ms)?;
+        let client = self.admin.client(self.timeout_ms, self.tls.connector(Protocol::Http)?)?;
         let change = (self.reset || self.filter.is_some()).then(|| json!({ "filter": self.filter }));
         let answer = block_on(client.ask("/v1/log-level", change.as_ref()))??;
         let word = |name: &str| output::printable(answer[name].as_str().unwrap_or_default());

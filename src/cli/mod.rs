@@ -13,6 +13,7 @@ mod numbers;
 mod output;
 mod rules;
 mod serve;
+mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -24,7 +24,7 @@ use crate::telemetry::{self, Log};
 Settings come from the settings file, then from the environment (FLUXLIMIT_ and the setting's path in \
 capitals, `__` between levels), then from these flags; the later one counts.
 
-SIGHUP reads the rules again. SIGTERM drains and stops; a second one stops at once.")]
+SIGHUP reads the rules and certificates again. SIGTERM drains and stops; a second one stops at once.")]
 pub(super) struct Serve {
     /// Settings file; see config/fluxlimit.yaml
     #[arg(long, value_name = "FILE")]

@@ -14,9 +14,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::limiter::breaker;
-use crate::store::{memory, postgres, redis as redis_store};
+use crate::store::{Mistake, memory, postgres, redis as redis_store};
 use crate::yaml::Problem;
-use crate::{admin, grpc, http, limiter, metrics, otlp, reload, telemetry, traces};
+use crate::{admin, grpc, http, limiter, metrics, otlp, reload, telemetry, tls, traces};
 
 pub use shown::Shown;
 
@@ -50,6 +50,12 @@ pub struct Config {
     pub grpc_settings: grpc::Settings,
     /// What HTTP clients may take of the server.
     pub http_settings: http::Settings,
+    /// How connections to gRPC are protected.
+    pub grpc_tls: tls::Settings,
+    /// How connections to HTTP are protected.
+    pub http_tls: tls::Settings,
+    /// How connections of operators are protected.
+    pub admin_tls: tls::Settings,
     /// Which pages the HTTP listener has that it need not have.
     pub endpoints: http::Endpoints,
     /// Where operators look and reset, and who may.
@@ -124,6 +130,12 @@ pub struct Flags {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub Vec<Problem>);
 
+impl From<Vec<Mistake>> for ConfigError {
+    fn from(mistakes: Vec<Mistake>) -> Self {
+        Self(setting::problems(mistakes))
+    }
+}
+
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let count = self.0.len();
@@ -143,6 +155,9 @@ impl Default for Config {
             http: DEFAULT_HTTP,
             grpc_settings: grpc::Settings::default(),
             http_settings: http::Settings::default(),
+            grpc_tls: tls::Settings::default(),
+            http_tls: tls::Settings::default(),
+            admin_tls: tls::Settings::default(),
             endpoints: http::Endpoints::default(),
             admin: admin::Settings::default(),
             store: StoreKind::Memory,

@@ -1,11 +1,14 @@
 //! The other side: asks a server one question, as Envoy does.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
 use super::message::{RateLimitRequest, RateLimitResponse};
@@ -13,6 +16,16 @@ use super::service::SHOULD_RATE_LIMIT;
 use super::{convert, status};
 use crate::engine::Decision;
 use crate::request::Request;
+use crate::tls::Connector;
+
+/// A server to ask.
+#[derive(Debug)]
+pub struct Server<'a> {
+    /// HOST:PORT.
+    pub address: &'a str,
+    /// What shakes hands with it; `None` if it does not speak TLS.
+    pub tls: Option<Connector>,
+}
 
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
@@ -59,39 +72,65 @@ pub enum AskError {
     },
 }
 
-/// The decision of the server at `HOST:PORT` on one request.
+/// The decision of a server on one request.
 ///
 /// # Errors
 /// See [`AskError`].
-pub async fn ask(server: &str, request: &Request, timeout_ms: u64) -> Result<Decision, AskError> {
+pub async fn ask(server: &Server<'_>, request: &Request, timeout_ms: u64) -> Result<Decision, AskError> {
     let asking = ask_unbounded(server, request);
     let answer = tokio::time::timeout(Duration::from_millis(timeout_ms), asking).await;
-    answer.unwrap_or_else(|_| Err(AskError::Late { server: server.to_owned(), timeout_ms }))
+    answer.unwrap_or_else(|_| Err(AskError::Late { server: server.address.to_owned(), timeout_ms }))
 }
 
-async fn ask_unbounded(server: &str, request: &Request) -> Result<Decision, AskError> {
-    let name = || server.to_owned();
-    let endpoint = Endpoint::from_shared(format!("http://{server}"));
+async fn ask_unbounded(server: &Server<'_>, request: &Request) -> Result<Decision, AskError> {
+    let name = || server.address.to_owned();
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address));
     let endpoint = endpoint.ok().filter(|endpoint| endpoint.uri().port().is_some());
     let endpoint = endpoint.ok_or_else(|| AskError::Address { server: name() })?;
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|error| AskError::Unreachable { server: name(), reason: innermost(&error) })?;
+    let channel = match &server.tls {
+        None => endpoint.connect().await,
+        Some(tls) => connect(endpoint, tls.clone()).await,
+    };
+    let unreachable = |error: &dyn Error| {
+        let told = server.tls.as_ref().and_then(Connector::told).map(str::to_owned);
+        AskError::Unreachable { server: name(), reason: told.unwrap_or_else(|| innermost(error)) }
+    };
+    let channel = channel.map_err(|error| unreachable(&error))?;
     let mut client = Grpc::new(channel);
-    client
-        .ready()
-        .await
-        .map_err(|error| AskError::Unreachable { server: name(), reason: innermost(&error) })?;
+    client.ready().await.map_err(|error| unreachable(&error))?;
     let codec: ProstCodec<RateLimitRequest, RateLimitResponse> = ProstCodec::default();
     let message = tonic::Request::new(convert::asked(request));
     let answer = client.unary(message, PathAndQuery::from_static(SHOULD_RATE_LIMIT), codec).await;
-    let answer = answer.map_err(|status| AskError::Failed {
-        server: name(),
-        code: status::name(status.code()).to_owned(),
-        reason: status.message().to_owned(),
+    let answer = answer.map_err(|status| match status.source() {
+        // What the server says has no cause here. One that refuses a certificate says so after the handshake.
+        Some(cause) => unreachable(cause),
+        None => AskError::Failed {
+            server: name(),
+            code: status::name(status.code()).to_owned(),
+            reason: status.message().to_owned(),
+        },
     })?;
     convert::decision(answer.into_inner()).map_err(|reason| AskError::Nonsense { server: name(), reason })
+}
+
+/// A channel on one connection with TLS.
+async fn connect(endpoint: Endpoint, tls: Connector) -> Result<Channel, tonic::transport::Error> {
+    // The library connects to `http` without asking whether it is encrypted; requests are for `https`.
+    let origin = endpoint.uri().to_string().replacen("http", "https", 1);
+    let endpoint = match origin.parse() {
+        Ok(origin) => endpoint.origin(origin),
+        Err(_) => endpoint,
+    };
+    let connector = tower::service_fn(move |uri: http::Uri| {
+        let tls = tls.clone();
+        async move {
+            let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or_default());
+            let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, io::Error>(TokioIo::new(tls.connect(host, stream).await?))
+        }
+    });
+    endpoint.connect_with_connector(connector).await
 }
 
 fn innermost(error: &dyn Error) -> String {

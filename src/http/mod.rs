@@ -19,13 +19,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use crate::connections::{self, Place};
 use crate::health::Health;
 use crate::limiter::Limiter;
 use crate::metrics::{Listener, Metrics};
+use crate::tls::{Acceptor, Socket};
 
 mod answer;
 mod ask;
@@ -89,10 +91,10 @@ impl FromRef<Front> for Sources {
     }
 }
 
-/// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
+/// Serves HTTP/1 on `socket` until `stop`, then finishes what is in flight and returns; at the latest
 /// after `settings.bounds.stop_ms`.
 pub async fn serve(
-    listener: TcpListener,
+    socket: impl Into<Socket>,
     sources: Sources,
     settings: Settings,
     stop: impl Future<Output = ()>,
@@ -101,10 +103,11 @@ pub async fn serve(
     metrics.set_max_connections(Listener::Http, settings.bounds.connections);
     let bodies = Arc::new(Bodies::new(settings.bodies_bytes));
     let routes = routes(Front { sources, settings, bodies, pages: Pages::new() });
-    connections::serve(listener, settings.bounds, stop, move |stream, place| {
-        let (open, routes) = (metrics.connected(Listener::Http), routes.clone());
+    let Socket { tcp, tls } = socket.into();
+    connections::serve(tcp, settings.bounds, stop, move |stream, place| {
+        let (open, routes, tls) = (metrics.connected(Listener::Http), routes.clone(), tls.clone());
         async move {
-            connection(stream, place, settings.timeout_ms, routes).await;
+            protect_and_serve(stream, tls, place, settings.timeout_ms, routes).await;
             drop(open);
         }
     })
@@ -127,9 +130,28 @@ fn routes(front: Front) -> Router {
     routes.fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n")).with_state(front)
 }
 
-/// Serves one connection until it ends, or until the stop and what is then in flight. `timeout_ms` milliseconds is what
-/// its client has for each head and to take each answer.
-pub(crate) async fn connection(stream: TcpStream, place: Place, timeout_ms: u64, routes: Router) {
+/// Serves one connection until it ends, or until the stop and what is then in flight; shakes hands first where
+/// there is TLS. `timeout_ms` milliseconds is what its client has for each head and to take each answer.
+pub(crate) async fn protect_and_serve(
+    stream: TcpStream,
+    tls: Option<Arc<Acceptor>>,
+    place: Place,
+    timeout_ms: u64,
+    routes: Router,
+) {
+    let Some(tls) = tls else { return connection(stream, place, timeout_ms, routes).await };
+    if let Some(stream) = tls.accept(stream, place.clone().stopped()).await {
+        // In a box, so that the task of a plain connection is no larger for it.
+        Box::pin(connection(stream, place, timeout_ms, routes)).await;
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    place: Place,
+    timeout_ms: u64,
+    routes: Router,
+) {
     let io = TokioIo::new(Patient::new(stream, place.clone(), timeout_ms));
     let used = place.clone();
     let answer = service_fn(move |request: Request<Incoming>| {

@@ -15,7 +15,9 @@ use prometheus::{Encoder, TextEncoder};
 use super::counters::COUNTS;
 use super::decisions::{self, Times};
 use super::series::MAX_VALUES;
-use super::{Counts, Gauge, MAX_UNKNOWN_DOMAINS, Metrics, StoreMetrics, front, process, rules};
+use super::{
+    Counts, Gauge, MAX_UNKNOWN_DOMAINS, Metrics, StoreMetrics, TlsCounts, front, process, rules, tls,
+};
 use crate::engine::Miss;
 
 /// The name of our instruments among those of libraries; it is not exported.
@@ -220,6 +222,10 @@ fn policy_answers(meter: &Meter, counts: &Arc<Counts>) {
 
 pub(super) fn store(provider: &SdkMeterProvider) -> StoreMetrics {
     StoreMetrics::new(&provider.meter(SCOPE))
+}
+
+pub(super) fn show_tls(provider: &SdkMeterProvider, listeners: Vec<Arc<TlsCounts>>) {
+    tls::show(&provider.meter(SCOPE), listeners);
 }
 
 pub(super) fn gauge(provider: &SdkMeterProvider, gauge: Gauge) {

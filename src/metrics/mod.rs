@@ -10,6 +10,7 @@ mod process;
 mod rules;
 mod series;
 mod store;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use counters::LimitCounters;
 pub use front::{CutOff, Listener, OpenConnection, Pending, WaitingCalls};
 pub use series::{DomainCounters, Series, Tally};
 pub use store::StoreMetrics;
+pub use tls::{Handshake, TlsCounts};
 
 /// The most domains without rules that are told apart; their names come from requests.
 const MAX_UNKNOWN_DOMAINS: usize = 100;
@@ -149,6 +151,11 @@ impl Metrics {
     #[must_use]
     pub fn of_store(&self) -> StoreMetrics {
         export::store(&self.provider)
+    }
+
+    /// Shows the counts of all listeners that speak TLS from now on. To be called once.
+    pub fn show_tls(&self, listeners: Vec<Arc<TlsCounts>>) {
+        export::show_tls(&self.provider, listeners);
     }
 
     /// Shows how many requests wait to be sent to a shared store, and how many may, from now on.

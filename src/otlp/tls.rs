@@ -1,13 +1,11 @@
 //! How connections to a collector are encrypted: read and checked at the start.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::store::Mistake;
 use crate::store::pem::{self, Named, Pair};
-use crate::yaml::Message;
 
 const CA: &str = "otlp.tls_ca_file";
 const CERT: &str = "otlp.tls_cert_file";
@@ -43,19 +41,14 @@ impl TlsFiles {
         let key = Named { setting: KEY, path: self.key.as_deref() };
         let pair = pem::pair(cert, key, "holds no private key in PEM form", &mut mistakes);
         let Some((roots, ca)) = roots.filter(|_| mistakes.is_empty()) else { return Err(mistakes) };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider has what the protocol needs")
-            .with_root_certificates(roots);
-        let Some(Pair { chain, key, chain_text, key_text }) = pair else {
-            return Ok(Tls { config: builder.with_no_client_auth(), ca, pair: None });
+        let (shown, pair) = match pair {
+            None => (None, None),
+            Some(Pair { chain, key, chain_text, key_text }) => {
+                (Some((chain, key)), Some((chain_text, key_text)))
+            }
         };
-        let config = builder.with_client_auth_cert(chain, key).map_err(|error| {
-            let message = Message::new(format!("the certificate and its key cannot be used: {error}"));
-            vec![Mistake { setting: CERT, message }]
-        })?;
-        Ok(Tls { config, ca, pair: Some((chain_text, key_text)) })
+        let config = pem::client(roots, shown, CERT).map_err(|mistake| vec![mistake])?;
+        Ok(Tls { config, ca, pair })
     }
 
     fn roots(

@@ -1,7 +1,8 @@
-//! The rules in force: loaded at the start, and again whenever their files change.
+//! The rules in force: loaded at the start, and again whenever their files change. Certificates too.
 //!
 //! A bad edit changes nothing: the last good rules stay, and the log, a metric and the status say so.
 
+mod certificates;
 mod changes;
 mod status;
 mod watch;
@@ -20,6 +21,7 @@ use crate::rules::source::{Found, read_paths};
 use crate::time::{Clock, SystemClock};
 use crate::yaml::{Problem, Severity};
 
+pub use certificates::Certificates;
 pub use status::{InForce, LastLoad, RuleFileFacts, Status};
 
 /// The most limits that the log names one by one after a load, because they start fresh.

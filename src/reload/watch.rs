@@ -1,4 +1,4 @@
-//! Notices when rule files change.
+//! Notices when files change.
 //!
 //! Directories are watched, not files: Kubernetes swaps the symbolic link `..data` of a `ConfigMap`, editors
 //! rename a new file over the old one, and neither is an event of the file itself.
@@ -32,23 +32,23 @@ impl Reloader {
                     tracing::info!("the rules are read again, as asked");
                     self.forget();
                 }
-                () = changed.notified() => self.settle_down(&changed).await,
+                () = changed.notified() => settle_down(self.settings.debounce_ms, &changed).await,
                 () = tokio::time::sleep(Duration::from_millis(self.settings.poll_ms)) => {}
             }
         }
     }
+}
 
-    /// Waits until nothing has changed for a while, within bounds.
-    async fn settle_down(&self, changed: &Notify) {
-        let debounce = Duration::from_millis(self.settings.debounce_ms);
-        let settled = async { while tokio::time::timeout(debounce, changed.notified()).await.is_ok() {} };
-        // Running into the bound only means that the files are still changing.
-        let _ = tokio::time::timeout(debounce * MAX_PUT_OFF, settled).await;
-    }
+/// Waits until nothing has changed for a while, within bounds.
+pub(super) async fn settle_down(debounce_ms: u64, changed: &Notify) {
+    let debounce = Duration::from_millis(debounce_ms);
+    let settled = async { while tokio::time::timeout(debounce, changed.notified()).await.is_ok() {} };
+    // Running into the bound only means that the files are still changing.
+    let _ = tokio::time::timeout(debounce * MAX_PUT_OFF, settled).await;
 }
 
 /// Watches the directories of the paths for as long as the result lives. What cannot be watched is polled.
-fn watch_directories(paths: &[PathBuf], changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
+pub(super) fn watch_directories(paths: &[PathBuf], changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let changed = changed.clone();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading is an event as well, and we read. An error may mean that events were lost.
@@ -57,7 +57,7 @@ fn watch_directories(paths: &[PathBuf], changed: &Arc<Notify>) -> Option<Recomme
         }
     });
     let mut watcher = watcher
-        .inspect_err(|error| tracing::warn!(%error, "cannot watch the rule files; they are only polled"))
+        .inspect_err(|error| tracing::warn!(%error, "cannot watch files; they are only polled"))
         .ok()?;
     let directories: BTreeSet<PathBuf> = paths.iter().flat_map(|path| directories_of(path)).collect();
     for directory in directories {

@@ -1,6 +1,7 @@
 //! The running server: its parts put together, and the order of a start and a stop.
 
 mod administration;
+mod certificates;
 mod exports;
 mod stores;
 mod supervise;
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::grpc;
 use crate::health::Health;
 use crate::http;
@@ -24,21 +25,22 @@ use crate::limiter::{Limiter, StoreWatch};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::telemetry::Log;
+use crate::tls::Socket;
 pub use supervise::Supervisor;
 
 /// A server that listens but does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Socket,
+    http: Socket,
     admin: Option<admin::Listener>,
     log: Log,
 }
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub enum StartError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {protocol}")]
     Address {
@@ -49,6 +51,9 @@ pub enum BindError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] ConfigError),
     /// There can be no admin listener.
     #[error(transparent)]
     Admin(#[from] admin::BindError),
@@ -61,7 +66,7 @@ pub struct Orders<Stop, StopNow> {
     pub stop: Stop,
     /// Ready when it should stop without waiting for anything.
     pub stop_now: StopNow,
-    /// Notified when the rules should be read again.
+    /// Notified when rules and certificates should be read again.
     pub reload: Arc<Notify>,
 }
 
@@ -74,14 +79,16 @@ struct Parts {
 }
 
 impl Server {
-    /// Listens where `config` says; port 0 is any free port.
+    /// Reads the certificates, and listens where `config` says; port 0 is any free port.
     ///
     /// # Errors
-    /// An address that cannot be listened on, or an admin's token that cannot be read.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let grpc = listen("grpc", config.grpc).await?;
-        let http = listen("http", config.http).await?;
-        let admin = admin::Listener::bind(&config.admin).await?;
+    /// Certificates that cannot be used, an address that cannot be listened on, or an admin's token that cannot be
+    /// read.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let [grpc_tls, http_tls, admin_tls] = certificates::open(&config)?;
+        let grpc = Socket { tcp: listen("grpc", config.grpc).await?, tls: grpc_tls };
+        let http = Socket { tcp: listen("http", config.http).await?, tls: http_tls };
+        let admin = admin::Listener::bind(&config.admin, admin_tls).await?;
         Ok(Self { config, grpc, http, admin, log: Log::of_others() })
     }
 
@@ -103,7 +110,7 @@ impl Server {
     /// # Errors
     /// The operating system does not say.
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.grpc.local_addr()?, self.http.local_addr()?))
+        Ok((self.grpc.tcp.local_addr()?, self.http.tcp.local_addr()?))
     }
 
     /// Loads the rules, answers until it is told to stop, drains and returns.
@@ -117,6 +124,10 @@ impl Server {
             parts.metrics.clone(),
             parts.health.clone(),
         ));
+        let all = [grpc.tls.as_ref(), http.tls.as_ref(), admin.as_ref().and_then(admin::Listener::tls)];
+        let certificates = certificates::watched(&config.reload, &parts.metrics, all);
+        let (rules_asked, certificates_asked) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+        let asked = certificates::both(reload, rules_asked.clone(), certificates_asked.clone());
         let mut stop = pin!(stop);
         let answering = async {
             // Before the first request: a server that listens without rules answers errors.
@@ -133,8 +144,10 @@ impl Server {
             let admin = admin.map(|admin| (admin, administration::sources(&config, &parts, &reloader, log)));
             tokio::select! {
                 () = serve(&config, &parts, Listeners { grpc, http, admin }, stop) => {}
-                // Neither ends.
-                () = reloader.watch(reload) => {}
+                // None of them ends.
+                () = reloader.watch(rules_asked) => {}
+                () = certificates.watch(certificates_asked) => {}
+                () = asked => {}
                 () = parts.supervisor.run() => {}
             }
         };
@@ -169,8 +182,8 @@ impl Parts {
 
 /// Where requests come from, and what the admin listener shows.
 struct Listeners {
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Socket,
+    http: Socket,
     admin: Option<(admin::Listener, admin::Sources)>,
 }
 
@@ -224,16 +237,19 @@ async fn told(mut told: watch::Receiver<bool>) {
     let _ = told.wait_for(|told| *told).await;
 }
 
-async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError::Address { protocol, address, source })
+async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Address { protocol, address, source })
 }
 
 /// One line per listener, with the port that was chosen.
-fn announce(grpc: &TcpListener, http: &TcpListener, admin: Option<&admin::Listener>) {
-    let admin = admin.map(|admin| ("admin", admin.address()));
-    let fronts = [("grpc", grpc.local_addr()), ("http", http.local_addr())];
-    for (protocol, address) in fronts.into_iter().chain(admin) {
+fn announce(grpc: &Socket, http: &Socket, admin: Option<&admin::Listener>) {
+    let admin = admin.map(|admin| ("admin", admin.address(), admin.tls().is_some()));
+    let front =
+        |protocol: &'static str, socket: &Socket| (protocol, socket.tcp.local_addr(), socket.tls.is_some());
+    let fronts = [front("grpc", grpc), front("http", http)];
+    for (protocol, address, tls) in fronts.into_iter().chain(admin) {
         match address {
+            Ok(address) if tls => tracing::info!(tls, "listening {protocol}={address}"),
             Ok(address) => tracing::info!("listening {protocol}={address}"),
             Err(error) => tracing::error!(%error, "listening {protocol} at an unknown address"),
         }

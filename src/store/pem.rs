@@ -3,8 +3,9 @@
 //! What cannot be used is collected, so that one start tells everything that is wrong.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -111,7 +112,25 @@ pub(crate) fn pair(
     Some(Pair { chain, key: read_key, chain_text, key_text })
 }
 
-fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Vec<u8>> {
+/// What connections are opened with that trust `roots` and show `pair`, whose certificate `cert_setting` names.
+pub(crate) fn client(
+    roots: RootCertStore,
+    pair: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    cert_setting: &'static str,
+) -> Result<ClientConfig, Mistake> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has what the protocol needs")
+        .with_root_certificates(roots);
+    let Some((chain, key)) = pair else { return Ok(builder.with_no_client_auth()) };
+    builder.with_client_auth_cert(chain, key).map_err(|error| {
+        let message = Message::new(format!("the certificate and its key cannot be used: {error}"));
+        Mistake { setting: cert_setting, message }
+    })
+}
+
+/// What stands in a file.
+pub(crate) fn read(setting: &'static str, path: &Path, mistakes: &mut Vec<Mistake>) -> Option<Vec<u8>> {
     read_bounded(path, MAX_FILE_BYTES)
         .map_err(|error| mistakes.push(mistake(setting, path, &format!("cannot be read: {error}"))))
         .ok()

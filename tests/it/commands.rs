@@ -31,6 +31,11 @@ impl Shell {
         Self(directory)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// Runs `fluxlimit` with the words of a line; words are parted by blanks.
     pub(crate) fn run(&self, line: &str) -> Ran {
         self.run_with(line, &[])

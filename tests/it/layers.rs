@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top: a module uses only what stands before it. Modules on one line do not know each other.
 const LAYERS: [&[&str]; 16] = [
-    &["time", "yaml"],
+    &["sampler", "time", "yaml"],
     &["limit"],
     &["request"],
     &["algorithm"],
@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 16] = [
     &["rules", "store"],
     &["otlp"],
     &["metrics", "traces"],
-    &["limiter", "connections", "health"],
+    &["limiter", "connections", "health", "tls"],
     &["grpc", "http"],
     &["reload", "telemetry"],
     &["admin"],
@@ -53,6 +53,7 @@ const ABOVE_THE_CORE: &[&str] = &[
     "src/traces/",
     "src/limiter",
     "src/connections",
+    "src/tls/",
     "src/grpc/",
     "src/http/",
     "src/reload/",

@@ -72,6 +72,7 @@ mod steps;
 mod strict;
 mod supervision;
 mod support;
+mod tls;
 mod traces;
 mod trees;
 mod windows;

@@ -7,6 +7,7 @@ mod local_cache;
 mod otlp;
 mod postgres;
 mod redis;
+mod tls;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -41,6 +42,9 @@ const MAX_RULE_PATHS: usize = 1000;
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
     [
         SERVER,
+        tls::GRPC,
+        tls::HTTP,
+        tls::ADMIN,
         connection::CONNECTIONS,
         admin::SETTINGS,
         failure::FAILURE,
@@ -66,13 +70,14 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
         StoreKind::Redis => redis_settings::complete(config),
         StoreKind::Postgres => postgres_settings::complete(config),
     };
+    problems.extend(tls::complete(config));
     problems.extend(otlp::complete(config));
     problems.extend(admin::complete(config));
     problems
 }
 
 /// Mistakes that show only when all settings are read.
-fn problems(mistakes: Vec<Mistake>) -> Vec<Problem> {
+pub(super) fn problems(mistakes: Vec<Mistake>) -> Vec<Problem> {
     let source: Arc<str> = Arc::from("settings");
     let problem = |mistake: Mistake| Problem {
         path: mistake.setting.to_owned(),

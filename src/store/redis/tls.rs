@@ -53,23 +53,14 @@ impl TlsFiles {
         let roots = self.roots(&mut mistakes);
         let pair = self.pair(&mut mistakes);
         let Some((roots, root_cert)) = roots.filter(|_| mistakes.is_empty()) else { return Err(mistakes) };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider has what the protocol needs")
-            .with_root_certificates(roots);
-        let (config, client_tls) = match pair {
-            None => (builder.with_no_client_auth(), None),
+        let (shown, client_tls) = match pair {
+            None => (None, None),
             Some(Pair { chain, key, chain_text, key_text }) => {
-                let config = builder.with_client_auth_cert(chain, key).map_err(|error| {
-                    let message =
-                        Message::new(format!("the certificate and its key cannot be used: {error}"));
-                    vec![Mistake { setting: CERT, message }]
-                })?;
                 let pem = redis::ClientTlsConfig { client_cert: chain_text, client_key: key_text };
-                (config, Some(pem))
+                (Some((chain, key)), Some(pem))
             }
         };
+        let config = pem::client(roots, shown, CERT).map_err(|mistake| vec![mistake])?;
         let certificates = redis::TlsCertificates { client_tls, root_cert };
         Ok(Tls { files: self.clone(), config: Arc::new(config), certificates })
     }

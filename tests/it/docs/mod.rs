@@ -13,6 +13,7 @@ mod replay;
 mod rules;
 mod security;
 mod settings;
+mod tls;
 mod tracing;
 
 use std::fs;

@@ -9,11 +9,15 @@ mod harness;
 mod headers;
 mod life;
 mod limits;
+mod load;
 mod matching;
 mod python_apps;
 mod rolling;
 mod sample;
+mod secured;
 mod store;
+
+pub(crate) use secured::start_the_sample as start_secured_sample;
 
 use crate::support::{Envoy, Fluxlimit, RuleDirectory, Site};
 use std::path::{Path, PathBuf};

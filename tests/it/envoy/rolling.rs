@@ -2,14 +2,13 @@
 //!
 //! With `failure_mode_deny`, a question that nobody answered becomes a 500; without it, it would go unnoticed.
 
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
 
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::LocalSet;
 
+use super::load::Load;
 use super::{BY_USER, per_user};
-use crate::support::{Client, Envoy, Fluxlimit, RuleDirectory, Site, eventually, own_loopback_address};
+use crate::support::{Envoy, Fluxlimit, RuleDirectory, Site, eventually, own_loopback_address};
 
 const PLENTY_A_DAY: &str = "{ algorithm: sliding_window, requests_per_unit: 4294967295, unit: day }";
 
@@ -21,70 +20,6 @@ const DRAIN_DELAY_MS: &str = "2500";
 async fn start_at(rules: &RuleDirectory, address: SocketAddr) -> Fluxlimit {
     let setup = Fluxlimit::with_rules_at(rules.path()).grpc(address);
     setup.setting("DRAIN_DELAY_MS", DRAIN_DELAY_MS).start().await
-}
-
-/// Clients that ask without pause until they are told to stop; each failure is kept.
-struct Load {
-    stop: Rc<Cell<bool>>,
-    answered: Rc<Cell<u64>>,
-    failures: Rc<RefCell<Vec<String>>>,
-    clients: Vec<JoinHandle<()>>,
-}
-
-impl Load {
-    const CLIENTS: usize = 16;
-
-    /// Starts the clients, each on a connection of its own; to be called inside a `LocalSet`.
-    fn start(address: SocketAddr) -> Self {
-        let mut load = Self {
-            stop: Rc::default(),
-            answered: Rc::default(),
-            failures: Rc::default(),
-            clients: Vec::new(),
-        };
-        for number in 0..Self::CLIENTS {
-            let (stop, answered) = (load.stop.clone(), load.answered.clone());
-            let failures = load.failures.clone();
-            load.clients.push(tokio::task::spawn_local(async move {
-                let mut client = Client::new(address);
-                let user = format!("user-{number}");
-                while !stop.get() {
-                    let failure = match client.get("/", &[("x-user", user.as_bytes())]).await {
-                        Ok(answer) if answer.status == 200 => None,
-                        Ok(answer) => Some(format!("{answer:?}")),
-                        Err(error) => Some(error.to_string()),
-                    };
-                    answered.set(answered.get() + 1);
-                    failures.borrow_mut().extend(failure);
-                }
-            }));
-        }
-        load
-    }
-
-    /// Waits until there were so many answers.
-    async fn reaches(&self, count: u64) {
-        while self.answered.get() < count {
-            let before = self.answered.get();
-            eventually("more answers", async || (self.answered.get() > before).then_some(())).await;
-        }
-    }
-
-    /// Waits for this many more answers.
-    async fn more(&self, count: u64) {
-        self.reaches(self.answered.get() + count).await;
-    }
-
-    /// Stops the clients and says how many answers they had. None may be anything but a 200.
-    async fn stop(self) -> u64 {
-        self.stop.set(true);
-        for client in self.clients {
-            client.await.expect("a client does not panic");
-        }
-        let (answered, failures) = (self.answered.get(), self.failures.take());
-        assert!(failures.is_empty(), "{} of {answered} failed; the first: {}", failures.len(), failures[0]);
-        answered
-    }
 }
 
 async fn roll(server: Fluxlimit, envoy: &Envoy, rules: &RuleDirectory, load: &Load) -> Fluxlimit {
@@ -111,7 +46,7 @@ async fn servers_that_stop_one_after_the_other_under_load_fail_none_of_50000_req
     let in_one_thread = LocalSet::new();
     in_one_thread
         .run_until(async {
-            let load = Load::start(envoy.address);
+            let load = Load::start(envoy.address, "/");
             load.more(500).await;
             for _ in 0..2 {
                 first = roll(first, &envoy, &rules, &load).await;
@@ -134,7 +69,7 @@ async fn connections_that_grow_old_under_load_fail_no_request() {
     let in_one_thread = LocalSet::new();
     in_one_thread
         .run_until(async {
-            let load = Load::start(envoy.address);
+            let load = Load::start(envoy.address, "/");
             eventually("Envoy to have opened many connections", async || {
                 (envoy.connections_so_far().await? >= CONNECTIONS).then_some(())
             })

@@ -285,6 +285,11 @@ impl Envoy {
         self.count("upstream_cx_total").await
     }
 
+    /// How often it has taken other certificates to reach rate-limit servers with.
+    pub(crate) async fn secrets_so_far(&self) -> Option<u64> {
+        self.count("client_ssl_socket_factory.ssl_context_update_by_sds").await
+    }
+
     /// One of Envoy's counts for the rate-limit servers.
     async fn count(&self, name: &str) -> Option<u64> {
         let path = format!("/stats?filter=cluster.fluxlimit.{name}");

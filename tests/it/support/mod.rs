@@ -1,5 +1,6 @@
 //! What the integration tests stand on: processes that end with the test, and what runs in them.
 
+mod authority;
 mod cluster;
 mod collector;
 mod cutter;
@@ -14,6 +15,7 @@ mod redis;
 mod sentinel;
 mod tls;
 
+pub(crate) use authority::{Authority, Issued, Mount};
 pub(crate) use cluster::Cluster;
 pub(crate) use collector::{Collector, Told};
 pub(crate) use cutter::Cutter;
