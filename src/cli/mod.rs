@@ -8,6 +8,7 @@ mod explain;
 mod migrate;
 mod numbers;
 mod output;
+mod probe;
 mod rules;
 mod serve;
 
@@ -47,6 +48,7 @@ enum Command {
     Explain(explain::Explain),
     Ask(ask::Ask),
     Migrate(migrate::Migrate),
+    Probe(probe::Probe),
     Completions(completions::Completions),
 }
 
@@ -62,6 +64,7 @@ impl Cli {
             Command::Explain(explain) => explain.run(),
             Command::Ask(ask) => ask.run(),
             Command::Migrate(migrate) => migrate.run().map(|()| ExitCode::SUCCESS),
+            Command::Probe(probe) => probe.run(),
             Command::Completions(completions) => completions.run(),
         }
     }

@@ -7,6 +7,7 @@ mod cluster_faults;
 mod command_ask;
 mod command_check;
 mod command_explain;
+mod command_probe;
 mod commands;
 mod comparing;
 mod conformance;
