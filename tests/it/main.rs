@@ -12,6 +12,7 @@ mod commands;
 mod comparing;
 mod conformance;
 mod counting;
+mod deploy;
 mod docs;
 mod envoy;
 mod example_client;
