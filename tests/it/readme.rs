@@ -27,8 +27,8 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// A new command needs a test of its own here. What the two with Envoy do is tried by `envoy::sample`, and
-/// `.ci/test` is what runs this test.
+/// A new command needs a test of its own here. What the two with Envoy do is tried by `envoy::sample`, what those of
+/// Docker and Kubernetes do, as far as that goes without them, by `deploy`, and `.ci/test` is what runs this test.
 #[test]
 fn every_command_of_the_readme_is_tried() {
     let commands = blocks("sh");
@@ -37,6 +37,8 @@ fn every_command_of_the_readme_is_tried() {
         starts,
         [
             "cargo run --release -- serve --rules config/rules",
+            "docker build -t fluxlimit .",
+            "kubectl apply -k examples/kubernetes/base",
             "for attempt in 1 2 3 4 5 6; do",
             "envoy -c envoy/envoy.yaml",
             "curl -i localhost:10000/login",
@@ -53,7 +55,7 @@ fn every_command_of_the_readme_is_tried() {
 async fn the_first_command_serves_and_the_sixth_login_is_refused() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
     let server = Fluxlimit::with_rules_at(&rules).start().await;
-    let asking = &blocks("sh")[1];
+    let asking = &blocks("sh")[3];
     let expected = &blocks("text")[0];
     let mut answers = Vec::new();
     // A window of a quarter of an hour may end during the first try, but not during the second one, too.
@@ -72,7 +74,7 @@ async fn the_first_command_serves_and_the_sixth_login_is_refused() {
 #[tokio::test]
 async fn the_command_with_redis_serves_from_it() {
     let redis = Redis::start().await;
-    let server = serving(&blocks("sh")[4].replace("redis://localhost:6379", &redis.url())).await;
+    let server = serving(&blocks("sh")[6].replace("redis://localhost:6379", &redis.url())).await;
     eventually("a key in Redis", async || {
         server.ask("remote_address", "10.0.0.1").await;
         redis.ask::<i64>(&["DBSIZE"]).await.ok().filter(|keys| *keys > 0)
@@ -83,7 +85,7 @@ async fn the_command_with_redis_serves_from_it() {
 #[tokio::test]
 async fn the_command_with_postgres_serves_from_it() {
     let postgres = Postgres::start().await;
-    let command = blocks("sh")[5].replace("postgres://postgres@localhost/postgres", &postgres.url());
+    let command = blocks("sh")[7].replace("postgres://postgres@localhost/postgres", &postgres.url());
     let server = serving(&command).await;
     eventually("a row in Postgres", async || {
         // There is no table before it is ready.
@@ -105,7 +107,7 @@ async fn serving(command: &str) -> Fluxlimit {
 
 #[test]
 fn the_rule_that_the_readme_asks_for_is_explained() {
-    let command = &blocks("sh")[7];
+    let command = &blocks("sh")[9];
     let arguments = command.strip_prefix("cargo run --release -- ").unwrap().split(' ');
     let output = Command::new(env!("CARGO_BIN_EXE_fluxlimit"))
         .args(arguments)
