@@ -74,9 +74,8 @@ fn rules(count: usize, algorithm: Algorithm) -> RuleSet {
 
 /// A request of one user of one tenant.
 fn request(tenant: usize, user: usize) -> Request {
-    let entries = vec![Entry::new("tenant", tenant.to_string()), Entry::new("user", user.to_string())];
-    let descriptor = Descriptor { entries, ..Descriptor::default() };
-    Request { domain: "bench".into(), descriptors: vec![descriptor], hits_addend: 1 }
+    let entries = [Entry::new("tenant", tenant.to_string()), Entry::new("user", user.to_string())];
+    Request { domain: "bench".into(), descriptors: [Descriptor::of(entries)].into(), hits_addend: 1 }
 }
 
 fn matching(criterion: &mut Criterion) {

@@ -29,6 +29,8 @@ pub mod http;
 pub mod reload;
 pub mod telemetry;
 
+pub mod admin;
+
 pub mod config;
 
 pub mod server;

@@ -3,6 +3,7 @@
 //! Keys and values are bytes: Envoy forwards header values that are not UTF-8.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::limit::{Algorithm, Limit, LimitError, LimitSpec, MAX_AMOUNT, Unit};
 
@@ -17,8 +18,8 @@ pub const MAX_ENTRIES: usize = 32;
 pub struct Request {
     /// Which rules apply.
     pub domain: Bytes,
-    /// What the call is counted under; each descriptor is one question.
-    pub descriptors: Vec<Descriptor>,
+    /// What the call is counted under; each descriptor is one question. Most requests have one.
+    pub descriptors: SmallVec<[Descriptor; 1]>,
     /// Hits of the descriptors that name none themselves; 0 means 1.
     pub hits_addend: u32,
 }
@@ -26,8 +27,8 @@ pub struct Request {
 /// A list of entries that one request is counted under.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Descriptor {
-    /// The entries, most general first.
-    pub entries: Vec<Entry>,
+    /// The entries, most general first. Most descriptors have one or two.
+    pub entries: SmallVec<[Entry; 2]>,
     /// A limit that replaces the rules for this descriptor.
     pub limit: Option<Override>,
     /// Hits of this descriptor; `None` takes those of the request, `Some(0)` asks without counting.
@@ -131,6 +132,14 @@ impl Request {
     }
 }
 
+impl Descriptor {
+    /// Those entries, and nothing else said.
+    #[must_use]
+    pub fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        Self { entries: entries.into_iter().collect(), ..Self::default() }
+    }
+}
+
 impl Entry {
     /// An entry of that key and value.
     #[must_use]
@@ -196,6 +205,8 @@ impl Override {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
 
     fn hits(of_request: u32, of_descriptor: Option<u64>, is_negative_hits: bool) -> i64 {
@@ -223,9 +234,9 @@ mod tests {
     fn a_request_needs_a_domain_and_a_bounded_number_of_descriptors() {
         let request = |descriptors: usize, entries: usize| Request {
             domain: Bytes::from_static(b"d"),
-            descriptors: vec![
+            descriptors: smallvec![
                 Descriptor {
-                    entries: vec![Entry::new("k", "v"); entries],
+                    entries: smallvec![Entry::new("k", "v"); entries],
                     ..Descriptor::default()
                 };
                 descriptors

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map as JsonMap, Value as Json, json};
 
+use super::admin::Admin;
 use super::entries::{Asked, shown};
+use super::inspect::{self, Action};
 use super::numbers::duration;
 use super::output::{self, aligned, bad, good, printable, strong};
 use crate::engine::{Code, Decision, Map, Status, StatusLimit, Value};
@@ -15,7 +17,7 @@ use crate::grpc::client;
 use crate::request::Request;
 
 /// How the program ends if the request is refused.
-const OVER_LIMIT: u8 = 4;
+pub(super) const OVER_LIMIT: u8 = 4;
 
 /// Asks a running server once, and prints what it decides
 #[derive(Debug, Args)]
@@ -26,10 +28,14 @@ const OVER_LIMIT: u8 = 4;
   fluxlimit ask --domain llm --hits 500 --give-back tenant=acme   gives 500 hits back
   fluxlimit ask --domain edge --limit 10/minute session=1f3a      brings a limit along
   fluxlimit ask --server ratelimit:8081 --json --domain edge remote_address=10.0.0.1
+  fluxlimit ask --look --domain edge remote_address=10.0.0.1      how does it stand, limit by limit?
+  fluxlimit ask --reset --domain edge remote_address=10.0.0.1     lets it in again, now
 
 The request counts like any other. The server may be any that speaks Envoy's rate-limit protocol, version 3.
+With `--look` and `--reset` nothing is counted, and the admin listener of fluxlimit is asked instead.
 
-Exit status: 0 OK, 4 OVER_LIMIT, 1 no decision (the server is not there, or answers an error), 2 wrong arguments.")]
+Exit status: 0 OK, 4 OVER_LIMIT, 1 no decision (the server is not there, or answers an error), 2 wrong arguments.
+With `--look`: 0 it would pass, 4 it would not, 3 no limit applies. With `--reset`: 0 reset, 3 there is no such limit.")]
 pub(super) struct Ask {
     /// Where the server answers gRPC
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
@@ -39,6 +45,17 @@ pub(super) struct Ask {
     /// Gives the hits back instead of counting them
     #[arg(long)]
     give_back: bool,
+    /// Says how the limits of the request stand, and counts nothing
+    #[arg(long, conflicts_with_all = ["server", "give_back", "reset"])]
+    look: bool,
+    /// Makes the limits of the request unused
+    #[arg(long, conflicts_with_all = ["server", "give_back"])]
+    reset: bool,
+    /// Resets only this limit of each descriptor: its number from 1, or its name
+    #[arg(long, value_name = "LIMIT", requires = "reset")]
+    only: Option<String>,
+    #[command(flatten)]
+    admin: Admin,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -50,6 +67,11 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) fn run(self) -> Result<ExitCode, Box<dyn Error>> {
         let request = self.asked.request(self.give_back).unwrap_or_else(|error| error.exit());
+        if self.look || self.reset {
+            let action = if self.look { Action::Look } else { Action::Reset { only: self.only } };
+            let client = self.admin.client(self.timeout_ms)?;
+            return inspect::run(&client, &request, &action, self.json);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let decision = runtime.block_on(client::ask(&self.server, &request, self.timeout_ms))?;
         let text =

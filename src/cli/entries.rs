@@ -42,8 +42,8 @@ impl Asked {
         if descriptors.iter().any(Vec::is_empty) {
             return Err(usage("`+` stands between two descriptors: KEY=VALUE + KEY=VALUE"));
         }
-        let descriptor = |entries| Descriptor {
-            entries,
+        let descriptor = |entries: Vec<Entry>| Descriptor {
+            entries: entries.into(),
             limit: self.limit,
             hits_addend: Some(self.hits),
             is_negative_hits: give_back,

@@ -1,10 +1,13 @@
 //! The command line.
 
+mod admin;
 mod ask;
 mod check;
 mod completions;
 mod entries;
 mod explain;
+mod inspect;
+mod log_level;
 mod migrate;
 mod numbers;
 mod output;
@@ -47,6 +50,7 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     Ask(ask::Ask),
+    LogLevel(log_level::LogLevel),
     Migrate(migrate::Migrate),
     Probe(probe::Probe),
     Completions(completions::Completions),
@@ -63,6 +67,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
             Command::Ask(ask) => ask.run(),
+            Command::LogLevel(log_level) => log_level.run().map(|()| ExitCode::SUCCESS),
             Command::Migrate(migrate) => migrate.run().map(|()| ExitCode::SUCCESS),
             Command::Probe(probe) => probe.run(),
             Command::Completions(completions) => completions.run(),

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::config::{Config, Flags};
 use crate::server::{Orders, Server};
-use crate::telemetry;
+use crate::telemetry::{self, Log};
 
 /// Answers rate-limit requests by the rules
 #[derive(Debug, Args)]
@@ -47,27 +47,27 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
         let Self { config, rules, store, grpc, http } = self;
         let config = Config::load(&Flags { config, rules, store, grpc, http })?;
-        telemetry::start(&config.telemetry);
+        let log = telemetry::start(&config.telemetry);
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.enable_all();
         if let Some(threads) = config.worker_threads {
             runtime.worker_threads(threads);
         }
         let runtime = runtime.build()?;
-        let served = runtime.block_on(serve(config));
+        let served = runtime.block_on(serve(config, log));
         // Rules that are being read from a disk that hangs must not keep the program from ending.
         runtime.shutdown_background();
         served
     }
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+async fn serve(config: Config, log: Log) -> Result<(), Box<dyn Error>> {
     // Before anything else: a signal that comes during the start must not be lost.
     let stops = Arc::new(Stops::new()?);
     let reload = Arc::new(Notify::new());
     let hangups = signal(SignalKind::hangup())?;
     let forwarding = tokio::spawn(forward(hangups, reload.clone()));
-    let server = Server::bind(config).await?;
+    let server = Server::bind(config).await?.with_log(log);
     let (first, second) = (stops.clone(), stops);
     let (told_once, told) = tokio::sync::oneshot::channel();
     let orders = Orders {

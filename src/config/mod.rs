@@ -4,6 +4,7 @@
 //! mistakes of all sources are told at once. This is the only module that reads the environment.
 
 mod setting;
+mod shown;
 mod source;
 
 use std::ffi::OsString;
@@ -14,7 +15,9 @@ use crate::connections::Bounds;
 use crate::limiter::breaker;
 use crate::store::{memory, postgres, redis as redis_store};
 use crate::yaml::Problem;
-use crate::{grpc, http, limiter, metrics, otlp, reload, telemetry, traces};
+use crate::{admin, grpc, http, limiter, metrics, otlp, reload, telemetry, traces};
+
+pub use shown::Shown;
 
 /// Where gRPC is served unless settings say otherwise; the reference's port.
 const DEFAULT_GRPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8081);
@@ -46,6 +49,10 @@ pub struct Config {
     pub grpc_bounds: Bounds,
     /// Bounds of the HTTP listener.
     pub http_bounds: Bounds,
+    /// Which pages the HTTP listener has that it need not have.
+    pub endpoints: http::Endpoints,
+    /// Where operators look and reset, and who may.
+    pub admin: admin::Settings,
     /// Where states are kept.
     pub store: StoreKind,
     /// Settings of the memory store.
@@ -82,6 +89,8 @@ pub struct Config {
     postgres_options: postgres::Options,
     /// The directory that relative paths of the present source start from.
     relative_to: PathBuf,
+    /// What the sources say, in the order in which they were read.
+    given: Vec<Shown>,
 }
 
 /// Where states are kept.
@@ -133,6 +142,8 @@ impl Default for Config {
             http: DEFAULT_HTTP,
             grpc_bounds: grpc::DEFAULT_BOUNDS,
             http_bounds: http::DEFAULT_BOUNDS,
+            endpoints: http::Endpoints::default(),
+            admin: admin::Settings::default(),
             store: StoreKind::Memory,
             memory: memory::Settings::default(),
             store_timeout_ms: limiter::DEFAULT_STORE_TIMEOUT_MS,
@@ -154,6 +165,7 @@ impl Default for Config {
             redis_options: redis_store::Options::default(),
             postgres_options: postgres::Options::default(),
             relative_to: PathBuf::new(),
+            given: Vec::new(),
         }
     }
 }

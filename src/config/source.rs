@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::setting::{Setting, complete, read_foreign_variables, settings};
-use super::{Config, ConfigError, Flags};
-use crate::yaml::{self, Decoder, Fields, Kind, Message, Node, Position, Problem, Problems, Scalar, quoted};
+use super::{Config, ConfigError, Flags, Shown};
+use crate::yaml::{
+    self, Decoder, Fields, Kind, Message, Node, Position, Problem, Problems, Scalar, Value, quoted,
+};
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "FLUXLIMIT_";
@@ -64,7 +66,11 @@ fn read_file(path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
         }
     };
     config.relative_to = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let decoded = yaml::decode(&name, &text, |fields| read_fields(fields, config));
+    let read = |setting: &Setting, value: &mut Value<'_, '_>| {
+        (setting.read)(value, config);
+        config.given.push(Shown::of(setting, value.node(), &name));
+    };
+    let decoded = yaml::decode(&name, &text, |fields| each_field(fields, read));
     // A key that stands twice is a mistake here, so warnings count as well.
     problems.extend(decoded.problems);
 }
@@ -78,13 +84,16 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Reads every setting of a file; one whose path has two names stands in a map of the first name.
-fn read_fields(fields: &mut Fields<'_, '_>, config: &mut Config) {
+/// Calls `read` with every setting of a file; one whose path has two names stands in a map of the first name.
+pub(super) fn each_field(
+    fields: &mut Fields<'_, '_>,
+    mut read: impl FnMut(&'static Setting, &mut Value<'_, '_>),
+) {
     let mut done: Vec<&str> = Vec::new();
     for setting in settings() {
         let Some((group, _)) = setting.path.split_once('.') else {
             fields.field(setting.path, |value| {
-                (setting.read)(value, config);
+                read(setting, value);
                 Some(())
             });
             continue;
@@ -96,7 +105,7 @@ fn read_fields(fields: &mut Fields<'_, '_>, config: &mut Config) {
         fields.map(group, |fields| {
             for (name, setting) in members(group) {
                 fields.field(name, |value| {
-                    (setting.read)(value, config);
+                    read(setting, value);
                     Some(())
                 });
             }
@@ -189,6 +198,7 @@ fn read_value(
 ) {
     let mut decoder = Decoder::new(Problems::new(source));
     (setting.read)(&mut decoder.value(node), config);
+    config.given.push(Shown::of(setting, node, source));
     // There is no line and no path to tell: the source is the place.
     let found = decoder.finish().into_iter();
     problems.extend(found.map(|problem| Problem { position: None, path: String::new(), ..problem }));

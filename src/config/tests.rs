@@ -36,7 +36,8 @@ fn mistakes(text: &str, environment: &[(&str, &str)], flags: Flags) -> String {
 fn the_file_that_explains_every_setting_holds_exactly_the_defaults() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/fluxlimit.yaml");
     let explained = load(&Flags { config: Some(path.into()), ..flags() }, &[]).unwrap();
-    assert_eq!(explained, load(&flags(), &[]).unwrap());
+    let values = |config: Config| Config { given: Vec::new(), ..config };
+    assert_eq!(values(explained), values(load(&flags(), &[]).unwrap()));
     let text = std::fs::read_to_string(path).unwrap();
     for setting in settings() {
         let name = setting.path.rsplit('.').next().unwrap();

@@ -29,6 +29,15 @@ pub struct Key(Box<[u8]>);
 #[derive(Debug, Clone)]
 pub struct Identity(Vec<u8>);
 
+/// What a key counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted<'k> {
+    /// The domain.
+    pub domain: &'k [u8],
+    /// Keys and values, in order.
+    pub entries: Vec<(&'k [u8], &'k [u8])>,
+}
+
 impl Identity {
     /// The identity of nothing yet in `domain`, with room for entries of `entries_len` bytes in all.
     #[must_use]
@@ -79,6 +88,22 @@ impl Identity {
     }
 }
 
+/// Takes a part and its length from the front.
+fn take_part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let mut len = 0_usize;
+    for shift in (0..usize::BITS).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        len |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            let (part, rest) = bytes.split_at_checked(len)?;
+            *bytes = rest;
+            return Some(part);
+        }
+    }
+    None
+}
+
 const fn prefixed_len(len: usize) -> usize {
     // 7 bits a byte; one byte for an empty part.
     let bits = usize::BITS - (len | 1).leading_zeros();
@@ -118,6 +143,21 @@ impl Key {
     #[must_use]
     pub fn identity(&self) -> &[u8] {
         &self.0[HEADER..]
+    }
+
+    /// The domain and the entries that are counted under it, shared values as their pattern; `None` if they were too
+    /// long to be kept, and for an overflow key.
+    #[must_use]
+    pub fn counted(&self) -> Option<Counted<'_>> {
+        let (ENTRIES, mut rest) = self.0[HEADER..].split_first().map(|(kind, rest)| (*kind, rest))? else {
+            return None;
+        };
+        let domain = take_part(&mut rest)?;
+        let mut entries = Vec::new();
+        while !rest.is_empty() {
+            entries.push((take_part(&mut rest)?, take_part(&mut rest)?));
+        }
+        Some(Counted { domain, entries })
     }
 
     /// The bytes that name the counter in a store.
@@ -180,6 +220,18 @@ mod tests {
         for (index, key) in keys.iter().enumerate() {
             assert!(!keys[index + 1..].contains(key));
         }
+    }
+
+    #[test]
+    fn a_key_says_what_it_counts_unless_that_was_too_long() {
+        let long = "x".repeat(200);
+        let found = key(&[("a", &long), ("", "b_c")]);
+        let entries = vec![(&b"a"[..], long.as_bytes()), (b"", b"b_c")];
+        assert_eq!(found.counted(), Some(Counted { domain: b"d", entries }));
+        assert_eq!(key(&[]).counted(), Some(Counted { domain: b"d", entries: vec![] }));
+        assert_eq!(key(&[("a", &"x".repeat(300))]).counted(), None);
+        let limit = limit(Algorithm::FixedWindow, Unit::Hour);
+        assert_eq!(Key::overflow(&limit, false, u64::MAX).counted(), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod value;
 pub use answer::{AnswerSettings, answer};
 pub use decision::{Code, Decision, Header, Status, StatusLimit};
 pub use headers::{HeaderNames, HeaderStyle};
-pub use key::{Identity, Key, MAX_IDENTITY};
+pub use key::{Counted, Identity, Key, MAX_IDENTITY};
 pub use path::Path;
 pub use question::{LimitFacts, Matched, Miss, Question, RuleFacts};
 pub use settle::{settle, settle_alone};

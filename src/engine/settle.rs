@@ -34,6 +34,9 @@ pub fn settle(
         let write = state.map(|state| Write { slot: 0, state, reset_after_ms });
         return (outcome, write.into_iter().collect());
     }
+    if settlement.resets {
+        return (Outcome::default(), reset(settlement, now, stored));
+    }
     let present: SmallVec<[State; 2]> = stored
         .iter()
         .enumerate()
@@ -45,6 +48,17 @@ pub fn settle(
         keeps_state(limit) && state.is_some_and(|state| state.is_too_far_ahead(limit, now))
     });
     book_charges(settlement, now, present, moved.collect(), &trial)
+}
+
+/// An unused state for each key that has one: that of the epoch, which a clock that runs back finds unused as well.
+fn reset(settlement: &Settlement, now: Timestamp, stored: &[Option<&State>]) -> SmallVec<[Write; 2]> {
+    let used = stored.iter().enumerate().filter(|(_, state)| state.is_some());
+    let unused = used.map(|(slot, _)| {
+        let limit = &settlement.first_charge(slot).limit;
+        let state = State::at(limit, None, Timestamp::from_ms(0));
+        Write { slot, reset_after_ms: state.reset_ms(limit, now), state }
+    });
+    unused.collect()
 }
 
 /// Applies a settlement of one charge: its verdict, and the state to store if there is one. Most requests have

@@ -58,6 +58,8 @@ pub struct Settlement {
     pub global_shadow: bool,
     /// The request was refused elsewhere: book only what a refused request books.
     pub refused: bool,
+    /// Nothing is asked: the states of all its keys become those of unused ones, and there are no verdicts.
+    pub resets: bool,
 }
 
 impl Settlement {
@@ -75,6 +77,7 @@ impl Settlement {
             quota_passes: false,
             global_shadow: false,
             refused: false,
+            resets: false,
         }
     }
 
@@ -84,11 +87,11 @@ impl Settlement {
         &self.charges
     }
 
-    /// The charge, if there is only one and nothing has been decided elsewhere.
+    /// The charge, if there is only one and it is asked without anything decided elsewhere.
     #[must_use]
     pub fn alone(&self) -> Option<&Charge> {
         match &*self.charges {
-            [charge] if !self.refused => Some(charge),
+            [charge] if !self.refused && !self.resets => Some(charge),
             _ => None,
         }
     }
@@ -179,6 +182,31 @@ impl Settlement {
         }
         let (slots, firsts) = distinct(&charges);
         Self { charges, slots, firsts, groups: self.groups.clone(), ..*self }
+    }
+
+    /// The same questions, of which nothing is booked whatever the answer: hits that are refused are not counted
+    /// either, and none are given back.
+    #[must_use]
+    pub fn looking(&self) -> Self {
+        let mut looking = self.clone();
+        for charge in &mut looking.charges {
+            charge.limit = charge.limit.counting_refused(false);
+            charge.hits = charge.hits.max(0);
+        }
+        looking.refused = true;
+        looking
+    }
+
+    /// What makes the keys unused of those charges for which `resets` is true.
+    #[must_use]
+    pub fn resetting(&self, resets: impl Fn(usize) -> bool) -> Self {
+        let kept = |index: &usize| resets(*index);
+        let groups =
+            self.groups().map(|(group, range)| Group { charges: range.filter(kept).count(), ..group });
+        let charges = self.charges.iter().enumerate().filter(|(index, _)| resets(*index));
+        let mut resetting = Self::new(charges.map(|(_, charge)| charge.clone()).collect(), groups.collect());
+        resetting.resets = true;
+        resetting
     }
 }
 

@@ -66,6 +66,7 @@ pub(super) async fn serve(
     let mut is_stopping = false;
     let mut arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)> = Vec::new();
     let mut waiting = FuturesUnordered::<Waiting>::new();
+    let mut counted = calls.waiting();
     poll_fn(move |context| {
         if !is_stopping && stop.as_mut().poll(context).is_ready() {
             is_stopping = true;
@@ -91,6 +92,7 @@ pub(super) async fn serve(
             while let Poll::Ready(Some(())) = waiting.poll_next_unpin(context) {
                 has_moved = true;
             }
+            counted.set(waiting.len());
             // The answers are written by the connection, so it has another turn.
             if !has_moved {
                 return Poll::Pending;

@@ -5,11 +5,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use prost::Message;
 use tonic::Status;
 
 /// Largest message, in bytes. Envoy's are below 1 KiB unless a header of the request is huge.
@@ -186,19 +185,6 @@ fn missing_bytes(received: &[u8]) -> Result<Option<usize>, FrameError> {
     }
 }
 
-/// `message` with its prefix, in one buffer.
-pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
-    let length = message.encoded_len();
-    let Ok(length_u32) = u32::try_from(length) else {
-        return Err(Status::internal("the answer is too large"));
-    };
-    let mut buffer = BytesMut::with_capacity(PREFIX_BYTES + length);
-    buffer.put_u8(0);
-    buffer.put_u32(length_u32);
-    message.encode_raw(&mut buffer);
-    Ok(buffer.freeze())
-}
-
 /// The body of an answer that is not one message.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -307,10 +293,5 @@ mod tests {
         assert_eq!(held[0].add(1), Err(FrameError::TooManyUnfinished));
         drop(held);
         assert_eq!(unfinished.0.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn an_answer_has_its_length_before_it() {
-        assert_eq!(encode(&7_u32).unwrap(), [0_u8, 0, 0, 0, 2, 8, 7].as_slice());
     }
 }

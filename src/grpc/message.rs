@@ -4,6 +4,8 @@
 //! Envoy forwards header bytes that are not UTF-8; they are slices of the received frame, not copies;
 //! and there is `unit_multiplier`. Fields that this server neither reads nor sends are left out
 //! (`request_headers_to_add`, `raw_body`, `quota`): protobuf skips what it does not know.
+//!
+//! Clients use them, and tests; the server reads and writes the bytes themselves ([`wire`](super::wire)).
 
 use bytes::Bytes;
 use prost::Message;

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
 use crate::limiter::Limiter;
+use crate::metrics::Listener;
 
 pub mod client;
 mod connection;
@@ -26,6 +27,7 @@ mod preface;
 mod service;
 mod status;
 mod stream;
+pub mod wire;
 
 use service::{Calls, Service};
 
@@ -73,9 +75,15 @@ pub async fn serve(
     bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) {
+    let metrics = limiter.metrics().clone();
+    metrics.set_max_connections(Listener::Grpc, bounds.connections);
     let service = Arc::new(Service::new(limiter, health));
     connections::serve(listener, bounds, stop, move |stream, stop| {
-        greet_and_serve(stream, stop, Calls::new(service.clone()))
+        let (open, calls) = (metrics.connected(Listener::Grpc), Calls::new(service.clone()));
+        async move {
+            greet_and_serve(stream, stop, calls).await;
+            drop(open);
+        }
     })
     .await;
 }

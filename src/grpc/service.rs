@@ -15,19 +15,19 @@ use h2::{Reason, RecvStream};
 use http_body::Body;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use prost::Message;
 use tonic::Status;
 use tracing::Instrument;
 
 use super::connection::Waiting;
 use super::frame::{self, FrameError, Received, Reply, Unfinished};
-use super::message::RateLimitRequest;
 use super::others::Others;
 use super::stream::{self, Answer, Incoming};
-use super::{convert, deadline, status};
+use super::wire::{self, UnreadableRequest};
+use super::{deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
+use crate::metrics::{CutOff, WaitingCalls};
 use crate::request::RequestError;
 use crate::traces::CallSpan;
 
@@ -72,6 +72,11 @@ impl Service {
 impl Calls {
     pub(super) fn new(service: Arc<Service>) -> Self {
         Self { service, unfinished: Unfinished::default() }
+    }
+
+    /// Counts those of its calls that wait.
+    pub(super) fn waiting(&self) -> WaitingCalls {
+        self.service.limiter.metrics().waiting_calls()
     }
 
     /// Answers one call, or begins to: what has to wait for its message, for a store or for the client goes on
@@ -159,7 +164,14 @@ impl Calls {
         B: Body<Data = Bytes> + Unpin,
     {
         let reading = pin!(frame::read(received, body, &self.unfinished));
-        let Some((message, time_left)) = deadline::within(limit, reading).await else {
+        let metrics = self.service.limiter.metrics();
+        let pending = metrics.pending();
+        let read = deadline::within(limit, reading).await;
+        if !matches!(read, Some((Err(FrameError::CutOff), _))) {
+            pending.ended();
+        }
+        let Some((message, time_left)) = read else {
+            metrics.cut_off(CutOff::Deadline);
             self.service.limiter.count_unreadable(&"its message did not arrive in time");
             return Err(Status::deadline_exceeded(LATE));
         };
@@ -170,17 +182,20 @@ impl Calls {
     /// The request that a message asks; one that cannot be read is counted.
     fn request(&self, message: Result<Bytes, FrameError>) -> Result<crate::request::Request, Status> {
         let request = message.map_err(Status::from).and_then(|message| {
-            let message = RateLimitRequest::decode(message)
-                .map_err(|error| Status::invalid_argument(format!("not a RateLimitRequest: {error}")))?;
-            convert::request(message).map_err(|error| bad_request(&error))
+            wire::request(&message).map_err(|error| match error {
+                UnreadableRequest::Senseless(error) => bad_request(&error),
+                UnreadableRequest::Malformed(_) => Status::invalid_argument(error.to_string()),
+            })
         });
         request.inspect_err(|status| self.service.limiter.count_unreadable(&status.message()))
     }
 }
 
 fn encoded(decided: Result<Decision, CheckError>) -> Result<Bytes, Status> {
-    let decision = decided.map_err(|error| no_answer(&error))?;
-    frame::encode(&convert::response(decision))
+    match decided {
+        Ok(decision) => Ok(wire::framed(&decision)),
+        Err(error) => Err(no_answer(&error)),
+    }
 }
 
 /// Answers a call that is traced; apart, so that nothing of it is in the way of the others.

@@ -20,12 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::connections::{self, Bounds, Stop};
 use crate::health::Health;
 use crate::limiter::Limiter;
-use crate::metrics::Metrics;
+use crate::metrics::{Listener, Metrics};
 
 mod answer;
 mod ask;
-mod pages;
-mod question;
+pub(crate) mod pages;
+pub(crate) mod question;
 
 /// Probes, a scraper and somebody with curl: far fewer than this.
 const MAX_CONNECTIONS: usize = 1_024;
@@ -49,6 +49,24 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// What `/ready` and `/healthcheck` say.
     pub health: Arc<Health>,
+    /// Which pages there are.
+    pub endpoints: Endpoints,
+}
+
+/// The pages that need not be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Whether there is `/json`.
+    pub json: bool,
+    /// Whether there is `/rlconfig`.
+    pub rlconfig: bool,
+}
+
+impl Default for Endpoints {
+    /// All of them, as in the reference.
+    fn default() -> Self {
+        Self { json: true, rlconfig: true }
+    }
 }
 
 /// The bounds of this listener unless settings say otherwise.
@@ -57,25 +75,37 @@ pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_m
 /// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
 /// after `bounds.stop_ms`.
 pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop: impl Future<Output = ()>) {
+    let metrics = sources.metrics.clone();
+    metrics.set_max_connections(Listener::Http, bounds.connections);
     let routes = routes(sources);
-    connections::serve(listener, bounds, stop, move |stream, stop| connection(stream, stop, routes.clone()))
-        .await;
+    connections::serve(listener, bounds, stop, move |stream, stop| {
+        let (open, routes) = (metrics.connected(Listener::Http), routes.clone());
+        async move {
+            connection(stream, stop, routes).await;
+            drop(open);
+        }
+    })
+    .await;
 }
 
 /// Every path takes any method and must be exact, as in the reference.
 fn routes(sources: Sources) -> Router {
-    Router::new()
-        .route(ask::PATH, any(ask::ask))
+    let mut routes = Router::new()
         .route("/healthcheck", any(pages::health_check))
         .route("/live", any(pages::live))
         .route("/ready", any(pages::ready))
-        .route("/metrics", any(pages::metrics))
-        .route("/rlconfig", any(pages::rules))
-        .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))
-        .with_state(sources)
+        .route("/metrics", any(pages::metrics));
+    if sources.endpoints.json {
+        routes = routes.route(ask::PATH, any(ask::ask));
+    }
+    if sources.endpoints.rlconfig {
+        routes = routes.route("/rlconfig", any(pages::rules));
+    }
+    routes.fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n")).with_state(sources)
 }
 
-async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
+/// Serves one connection until it ends, or until the stop and what is then in flight.
+pub(crate) async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(HEAD_MS))

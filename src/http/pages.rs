@@ -53,7 +53,7 @@ pub(super) async fn rules(State(sources): State<Sources>) -> Response {
 }
 
 /// Writes a page that may have a line for each of 100,000 rules, on a thread where it delays no decision.
-async fn apart(write: impl FnOnce() -> String + Send + 'static) -> Result<String, StatusCode> {
+pub(crate) async fn apart(write: impl FnOnce() -> String + Send + 'static) -> Result<String, StatusCode> {
     tokio::task::spawn_blocking(write).await.map_err(|error| {
         tracing::error!(%error, "a page could not be written");
         StatusCode::INTERNAL_SERVER_ERROR

@@ -12,7 +12,7 @@ use crate::request::{Descriptor, Entry, Override, Request, RequestError};
 
 /// Why a body is no request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ParseError {
+pub(crate) enum ParseError {
     #[error("{0}")]
     Json(serde_json::Error),
     #[error("{}", .0.in_full())]
@@ -20,7 +20,7 @@ pub(super) enum ParseError {
 }
 
 /// The request that `body` asks.
-pub(super) fn parse(body: &[u8]) -> Result<Request, ParseError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Request, ParseError> {
     let Object::<RequestJson>(json) = serde_json::from_slice(body).map_err(ParseError::Json)?;
     Ok(Request {
         domain: json.domain.into(),
@@ -214,6 +214,8 @@ impl<'de> Deserialize<'de> for UnitNumber {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::*;
 
     fn error(body: &str) -> String {
@@ -233,8 +235,8 @@ mod tests {
             "is_negative_hits": true}]}"#;
         let expected = Request {
             domain: "d".into(),
-            descriptors: vec![Descriptor {
-                entries: vec![Entry::new("k", "v")],
+            descriptors: smallvec![Descriptor {
+                entries: smallvec![Entry::new("k", "v")],
                 limit: Some(Override::new(2, 3, Some(4)).unwrap()),
                 hits_addend: Some(0),
                 is_negative_hits: true,
@@ -249,7 +251,7 @@ mod tests {
     fn null_is_absent() {
         let body = r#"{"domain": null, "descriptors": [{"entries": null, "limit": null, "hitsAddend": null,
             "isNegativeHits": null}], "hitsAddend": null}"#;
-        let expected = Request { descriptors: vec![Descriptor::default()], ..Request::default() };
+        let expected = Request { descriptors: smallvec![Descriptor::default()], ..Request::default() };
         assert_eq!(parse(body.as_bytes()).unwrap(), expected);
         assert_eq!(parse(br#"{"descriptors": null}"#).unwrap(), Request::default());
     }

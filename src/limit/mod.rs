@@ -211,6 +211,12 @@ impl Limit {
         self.count_refused
     }
 
+    /// The same limit, which counts refused hits as that says. It is no part of a key.
+    #[must_use]
+    pub const fn counting_refused(self, count_refused: bool) -> Self {
+        Self { count_refused, ..self }
+    }
+
     /// Length of the period in milliseconds.
     #[must_use]
     pub const fn period_ms(&self) -> u64 {

@@ -188,6 +188,15 @@ impl LocalCache {
         Asked::Store(asking)
     }
 
+    /// Forgets what is known of the keys of a settlement that resets them, and once more when the result is dropped:
+    /// keep it until the store has answered.
+    pub fn forgetting(&self, settlement: &Settlement) -> Asking<'_> {
+        let gives_back: SmallVec<[u64; 2]> =
+            settlement.keys().map(|key| self.hasher.hash_one(key.as_bytes())).collect();
+        gives_back.iter().for_each(|hash| self.forget(*hash));
+        Asking { cache: self, sent: self.clock.moment(), charges: SmallVec::new(), gives_back }
+    }
+
     /// The hash of a charge's key, and the give-backs of its stripe until now.
     fn mark(&self, charge: &Charge) -> (u64, u32) {
         let hash = self.hasher.hash_one(charge.key.as_bytes());

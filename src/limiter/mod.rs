@@ -2,6 +2,7 @@
 
 pub mod breaker;
 pub mod cache;
+mod inspect;
 mod policy;
 mod watch;
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use crate::engine::{AnswerSettings, Decision, Outcome, Question, answer};
-use crate::metrics::{Metrics, Tally};
+use crate::engine::{AnswerSettings, Decision, Outcome, Question, Settlement, answer};
+use crate::metrics::{CutOff, Metrics, Tally};
 use crate::request::{Request, RequestError};
 use crate::rules::{Modes, OnStoreFailure, RuleSet};
 use crate::store::queue::Ticket;
@@ -19,7 +20,8 @@ use crate::store::{Settling, Store, StoreError};
 use crate::time::Stopwatch;
 use crate::traces::{CallSpan, Tracer};
 use cache::{Asked, LocalCache};
-pub use watch::StoreWatch;
+pub use inspect::{Counter, Inspected, Inspection, Which};
+pub use watch::{LastFailure, StoreWatch};
 
 /// How long a request waits for its store unless settings say otherwise, in milliseconds: ten times what a
 /// busy store in the same network takes.
@@ -130,6 +132,12 @@ impl Limiter {
         self.tracer.as_ref()
     }
 
+    /// Where its decisions are counted.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Puts `rules` in force. Requests that are being answered finish under the rules they began with.
     pub fn put_rules(&self, rules: Arc<RuleSet>) {
         let tally = self.metrics.follow(&rules);
@@ -204,7 +212,7 @@ impl Limiter {
         let watch = Stopwatch::start();
         let decided = self.active(request).and_then(|active| {
             let question = active.rules.question(request, self.settings.modes);
-            let outcome = match self.settle(&question) {
+            let outcome = match self.ask_store(&question.settlement) {
                 Settling::Ready(outcome) => outcome,
                 Settling::Later(_) => unreachable!("the store said that it answers at once"),
             };
@@ -235,9 +243,9 @@ impl Limiter {
                 Some(Asked::Store(asking)) => Some(asking),
                 None => None,
             };
-            let outcome = match self.settle(&question) {
+            let outcome = match self.ask_store(&question.settlement) {
                 Settling::Ready(outcome) => outcome,
-                Settling::Later(ticket) => wait(ticket, self.patience(time_left), span).await,
+                Settling::Later(ticket) => self.wait(ticket, time_left, span).await,
             };
             if let (Some(span), Err(error)) = (span, &outcome) {
                 span.unanswered(error);
@@ -250,6 +258,24 @@ impl Limiter {
         self.count(&watch, decided.await)
     }
 
+    /// Waits for the store's answer as long as the request may. Dropped before that, it was cancelled.
+    async fn wait(
+        &self,
+        ticket: Ticket,
+        time_left: Duration,
+        span: Option<&CallSpan>,
+    ) -> Result<Outcome, StoreError> {
+        let pending = self.metrics.pending();
+        let patience = self.patience(time_left);
+        let outcome = wait(ticket, patience, span).await;
+        // The store's own report would have come later.
+        if patience < self.store_timeout() && outcome == Err(StoreError::TimedOut) {
+            self.metrics.cut_off(CutOff::Deadline);
+        }
+        pending.ended();
+        outcome
+    }
+
     fn active(&self, request: &Request) -> Result<Arc<Active>, CheckError> {
         request.check()?;
         self.active.load_full().ok_or(CheckError::NoRules)
@@ -259,18 +285,22 @@ impl Limiter {
     fn patience(&self, time_left: Duration) -> Duration {
         let (least, most) = (Duration::from_millis(MARGIN_MS.0), Duration::from_millis(MARGIN_MS.1));
         let of_caller = time_left.saturating_sub((time_left / 10).clamp(least, most));
-        of_caller.min(Duration::from_millis(self.settings.store_timeout_ms))
+        of_caller.min(self.store_timeout())
+    }
+
+    const fn store_timeout(&self) -> Duration {
+        Duration::from_millis(self.settings.store_timeout_ms)
     }
 
     /// Asks the store, if there is anything to ask and it is worth it.
-    fn settle(&self, question: &Question<'_>) -> Settling {
-        if question.settlement.is_empty() {
+    fn ask_store(&self, settlement: &Settlement) -> Settling {
+        if settlement.is_empty() {
             return Settling::Ready(Ok(Outcome::default()));
         }
         if self.watch.as_ref().is_some_and(|watch| watch.is_open()) {
             return Settling::Ready(Err(StoreError::BreakerOpen));
         }
-        self.store.settle(&question.settlement)
+        self.store.settle(settlement)
     }
 
     fn answer(

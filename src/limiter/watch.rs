@@ -27,6 +27,17 @@ pub struct StoreWatch {
     is_open: AtomicBool,
     opened: Notify,
     log: Mutex<Sampler>,
+    /// What was seen last, and when.
+    last_failure: Mutex<Option<(StoreError, Duration)>>,
+}
+
+/// The failure of a store that was seen last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// What the log says of it.
+    pub error: StoreError,
+    /// How long ago it was.
+    pub ago: Duration,
 }
 
 impl StoreWatch {
@@ -40,7 +51,15 @@ impl StoreWatch {
             is_open: AtomicBool::new(false),
             opened: Notify::new(),
             log: Mutex::default(),
+            last_failure: Mutex::default(),
         }
+    }
+
+    /// The failure that was seen last; `None` if there was none.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        let (error, at) = self.last_failure.lock().clone()?;
+        Some(LastFailure { error, ago: self.running.elapsed().saturating_sub(at) })
     }
 
     /// Whether the store is not to be asked.
@@ -111,7 +130,9 @@ impl StoreWatch {
 
     /// Logs a failure, unless one of its kind was logged just now.
     fn say(&self, error: &StoreError) {
-        let said = self.log.lock().take(error.kind(), self.running.elapsed());
+        let now = self.running.elapsed();
+        *self.last_failure.lock() = Some((error.clone(), now));
+        let said = self.log.lock().take(error.kind(), now);
         if let Some(left_out) = said {
             tracing::warn!(%error, left_out, "the store failed");
         }

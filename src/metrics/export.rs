@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider, Stream};
 use prometheus::{Encoder, TextEncoder};
 
 use super::counters::COUNTS;
-use super::{Counts, Gauge, Metrics, StoreMetrics};
+use super::decisions::{self, Times};
+use super::series::MAX_VALUES;
+use super::{Counts, Gauge, MAX_UNKNOWN_DOMAINS, Metrics, StoreMetrics, front, process, rules};
 use crate::engine::Miss;
 
 /// The name of our instruments among those of libraries; it is not exported.
@@ -22,23 +25,41 @@ const SCOPE: &str = "fluxlimit";
 /// the default of 2,000, above which all are thrown together.
 const MAX_SERIES: usize = 1_000_000;
 
-/// Upper bounds of the histogram of decision times, in seconds: from a decision in memory to Envoy's default
-/// timeout of 20 ms and beyond.
-const DECISION_BOUNDS_S: [f64; 14] = [
-    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02,
-    0.05, 0.1,
-];
-
 /// What pushes metrics from time to time.
 pub(super) fn reader(exporter: impl PushMetricExporter, interval_ms: u64) -> impl MetricReader {
     PeriodicReader::builder(exporter).with_interval(Duration::from_millis(interval_ms)).build()
 }
 
-/// The instruments of `counts`, shown by whatever readers `with` adds to that of Prometheus.
-pub(super) fn metrics(
-    counts: Arc<Counts>,
-    with: impl FnOnce(MeterProviderBuilder) -> MeterProviderBuilder,
-) -> Metrics {
+/// The instruments of `counts`, shown to whoever scrapes.
+pub(super) fn metrics(counts: Arc<Counts>) -> Metrics {
+    let (registry, provider) = provider();
+    let provider = provider.build();
+    let times = Times::new(counts.clone());
+    registry.register(Box::new(times)).expect("nothing else in the registry has its name");
+    instruments(counts, registry, provider)
+}
+
+/// The same, pushed by `reader` as well, as the metrics of `resource`.
+///
+/// What is pushed comes from OpenTelemetry's instruments alone, and they have no histogram that is read when it is
+/// needed. So here each decision is recorded with one of theirs, which costs more.
+pub(super) fn pushed(counts: Arc<Counts>, reader: impl MetricReader, resource: Resource) -> Metrics {
+    let (registry, provider) = provider();
+    let provider = provider.with_reader(reader).with_resource(resource).build();
+    let decision_s = provider
+        .meter(SCOPE)
+        .f64_histogram(decisions::NAME)
+        .with_unit("s")
+        .with_description(decisions::DESCRIPTION)
+        .with_boundaries(decisions::bounds_s())
+        .build();
+    let mut metrics = instruments(counts, registry, provider);
+    metrics.pushed_decision_s = Some(decision_s);
+    metrics
+}
+
+/// A provider that Prometheus reads from, through the registry.
+fn provider() -> (prometheus::Registry, MeterProviderBuilder) {
     let registry = prometheus::Registry::new();
     let exporter = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
@@ -49,19 +70,21 @@ pub(super) fn metrics(
     let provider = SdkMeterProvider::builder()
         .with_reader(exporter)
         .with_view(|_: &_| Stream::builder().with_cardinality_limit(MAX_SERIES).build().ok());
-    let provider = with(provider).build();
+    (registry, provider)
+}
+
+fn instruments(counts: Arc<Counts>, registry: prometheus::Registry, provider: SdkMeterProvider) -> Metrics {
     let meter = provider.meter(SCOPE);
-    let decision_s = meter
-        .f64_histogram("fluxlimit.decision.duration")
-        .with_unit("s")
-        .with_description("Time from a decoded request to its decision")
-        .with_boundaries(DECISION_BOUNDS_S.to_vec())
-        .build();
     limits(&meter, &counts);
-    decisions(&meter, &counts);
+    label_values(&meter, &counts);
+    answers(&meter, &counts);
     unmatched(&meter, &counts);
     policy_answers(&meter, &counts);
-    Metrics { counts, decision_s, registry, provider, pushes: false }
+    front::show(&meter, &counts);
+    process::show(&meter);
+    rules::show(&meter, &counts);
+    build_info(&meter);
+    Metrics { counts, pushed_decision_s: None, registry, provider }
 }
 
 pub(super) fn text(registry: &prometheus::Registry) -> String {
@@ -80,27 +103,62 @@ fn limits(meter: &Meter, counts: &Arc<Counts>) {
             .with_description(count.description)
             .with_callback(move |observer| {
                 for (labels, total) in counts.series.totals(count.read) {
-                    let mut attributes =
-                        vec![KeyValue::new("domain", labels.domain), KeyValue::new("rule", labels.rule)];
-                    if !labels.limit.is_empty() {
-                        attributes.push(KeyValue::new("limit", labels.limit));
-                    }
-                    observer.observe(total, &attributes);
+                    observer.observe(total, &labels.attributes());
                 }
             })
             .build();
     }
 }
 
-fn decisions(meter: &Meter, counts: &Arc<Counts>) {
+/// How near the labels that come from requests are to their bounds.
+fn label_values(meter: &Meter, counts: &Arc<Counts>) {
+    let of = counts.clone();
+    meter
+        .u64_observable_gauge("fluxlimit.label_values")
+        .with_description("Values that the metrics of a rule are told apart by")
+        .with_callback(move |observer| {
+            for (labels, values) in of.series.values() {
+                observer.observe(values, &labels.attributes());
+            }
+        })
+        .build();
+    let of = counts.clone();
+    meter
+        .u64_observable_gauge("fluxlimit.unknown_domains")
+        .with_description("Domains without rules that the metrics tell apart")
+        .with_callback(move |observer| observer.observe(of.unknown_domains.lock().len() as u64, &[]))
+        .build();
+    let bounds = [
+        (
+            "fluxlimit.max_label_values",
+            "Values that the metrics of a rule are told apart by at most",
+            MAX_VALUES,
+        ),
+        (
+            "fluxlimit.max_unknown_domains",
+            "Domains without rules that the metrics tell apart at most",
+            MAX_UNKNOWN_DOMAINS,
+        ),
+    ];
+    for (name, description, bound) in bounds {
+        meter
+            .u64_observable_gauge(name)
+            .with_description(description)
+            .with_callback(move |observer| observer.observe(bound as u64, &[]))
+            .build();
+    }
+}
+
+fn answers(meter: &Meter, counts: &Arc<Counts>) {
     let of = counts.clone();
     meter
         .u64_observable_counter("fluxlimit.decisions")
         .with_description("Requests by how they were answered")
         .with_callback(move |observer| {
-            let answers = [("ok", &of.ok), ("over_limit", &of.over_limit), ("error", &of.errors)];
-            for (code, count) in answers {
-                observer.observe(count.load(Relaxed), &[KeyValue::new("code", code)]);
+            let (ok, over_limit) = (of.decisions.ok(), of.decisions.over_limit());
+            for (code, count) in [("ok", ok), ("over_limit", over_limit), ("error", of.errors.load(Relaxed))]
+            {
+                observer.observe(count, &[KeyValue::new("code", code)]);
             }
         })
         .build();
@@ -110,21 +168,15 @@ fn decisions(meter: &Meter, counts: &Arc<Counts>) {
         .with_description("Requests that only the global shadow mode let pass")
         .with_callback(move |observer| observer.observe(of.global_shadow.load(Relaxed), &[]))
         .build();
-    let of = counts.clone();
+}
+
+fn build_info(meter: &Meter) {
     meter
-        .u64_observable_counter("fluxlimit.rule_loads")
-        .with_description("Attempts to load the rules")
-        .with_callback(move |observer| {
-            for (result, count) in [("success", &of.loads), ("error", &of.failed_loads)] {
-                observer.observe(count.load(Relaxed), &[KeyValue::new("result", result)]);
-            }
+        .u64_observable_gauge("fluxlimit.build_info")
+        .with_description("1, with the version as a label")
+        .with_callback(|observer| {
+            observer.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
         })
-        .build();
-    let of = counts.clone();
-    meter
-        .u64_observable_gauge("fluxlimit.limits")
-        .with_description("Limits in force")
-        .with_callback(move |observer| observer.observe(of.rules.load(Relaxed), &[]))
         .build();
 }
 

@@ -3,7 +3,11 @@
 //! Hits are counted per limit in plain atomics; OpenTelemetry reads them when somebody scrapes.
 
 mod counters;
+mod decisions;
 mod export;
+mod front;
+mod process;
+mod rules;
 mod series;
 mod store;
 
@@ -23,9 +27,13 @@ use crate::engine::{Charge, Code, Matched, Outcome, Question};
 use crate::otlp;
 use crate::request::Request;
 use crate::rules::{OnStoreFailure, RuleSet};
+use decisions::Decisions;
+use front::FrontCounts;
+use rules::RuleCounts;
 use series::AllSeries;
 
 pub use counters::LimitCounters;
+pub use front::{CutOff, Listener, OpenConnection, Pending, WaitingCalls};
 pub use series::{DomainCounters, Series, Tally};
 pub use store::StoreMetrics;
 
@@ -54,11 +62,11 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Metrics {
     counts: Arc<Counts>,
-    decision_s: Histogram<f64>,
+    /// The times of decisions once more, for what pushes them.
+    pushed_decision_s: Option<Histogram<f64>>,
     registry: prometheus::Registry,
     /// Keeps the instruments alive.
     provider: SdkMeterProvider,
-    pushes: bool,
 }
 
 impl Default for Metrics {
@@ -69,7 +77,7 @@ impl Default for Metrics {
 
 impl Drop for Metrics {
     fn drop(&mut self) {
-        if self.pushes {
+        if self.pushes() {
             // Dropped, the provider pushes once more and waits for it. After `stop` it does nothing. A server that
             // ends at once must not wait for a collector.
             let provider = self.provider.clone();
@@ -82,13 +90,11 @@ impl Drop for Metrics {
 #[derive(Debug, Default)]
 struct Counts {
     series: AllSeries,
-    ok: AtomicU64,
-    over_limit: AtomicU64,
+    decisions: Decisions,
+    front: FrontCounts,
+    rules: RuleCounts,
     errors: AtomicU64,
     global_shadow: AtomicU64,
-    loads: AtomicU64,
-    failed_loads: AtomicU64,
-    rules: AtomicU64,
     unknown_domains: Mutex<HashMap<String, u64>>,
 }
 
@@ -112,22 +118,22 @@ impl Metrics {
     /// Nothing counted yet.
     #[must_use]
     pub fn new() -> Self {
-        export::metrics(Arc::default(), |provider| provider)
+        export::metrics(Arc::default())
     }
 
     /// The same, pushed by `exporter` every `interval_ms` milliseconds, as the metrics of `resource`.
     #[must_use]
     pub fn pushed(exporter: impl PushMetricExporter, interval_ms: u64, resource: Resource) -> Self {
-        let reader = export::reader(exporter, interval_ms);
-        let mut pushed =
-            export::metrics(Arc::default(), |provider| provider.with_reader(reader).with_resource(resource));
-        pushed.pushes = true;
-        pushed
+        export::pushed(Arc::default(), export::reader(exporter, interval_ms), resource)
+    }
+
+    const fn pushes(&self) -> bool {
+        self.pushed_decision_s.is_some()
     }
 
     /// Pushes what was counted since the last time, in bounded time, if metrics are pushed.
     pub async fn stop(&self) {
-        if !self.pushes {
+        if !self.pushes() {
             return;
         }
         let provider = self.provider.clone();
@@ -145,8 +151,17 @@ impl Metrics {
         export::store(&self.provider)
     }
 
-    /// Shows how many requests wait to be sent to a shared store, from now on.
-    pub fn show_waiting(&self, waiting: impl Fn() -> usize + Send + Sync + 'static) {
+    /// Shows how many requests wait to be sent to a shared store, and how many may, from now on.
+    pub fn show_waiting(
+        &self,
+        waiting: impl Fn() -> usize + Send + Sync + 'static,
+        max_waiting: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        self.show(Gauge {
+            name: "fluxlimit.store.max_waiting",
+            description: "Requests that may wait to be sent to the store",
+            read: Box::new(move || max_waiting() as u64),
+        });
         self.show(Gauge {
             name: "fluxlimit.store.waiting",
             description: "Requests that wait to be sent to the store",
@@ -156,9 +171,8 @@ impl Metrics {
 
     /// Where `rules` are counted. Limits and domains that were there before go on counting.
     #[must_use]
-    pub fn follow(&self, rules: &RuleSet) -> Tally {
-        let limits = u64::try_from(rules.limits().len()).unwrap_or(u64::MAX);
-        self.counts.rules.store(limits, Relaxed);
+    pub fn follow(&self, rules: &Arc<RuleSet>) -> Tally {
+        self.counts.rules.follow(rules);
         self.counts.series.follow(rules)
     }
 
@@ -223,12 +237,10 @@ impl Metrics {
 
     /// Counts an answer and how long it took.
     pub fn answered(&self, code: Code, took: Duration) {
-        let counter = match code {
-            Code::Ok => &self.counts.ok,
-            Code::OverLimit => &self.counts.over_limit,
-        };
-        counter.fetch_add(1, Relaxed);
-        self.decision_s.record(took.as_secs_f64(), &[]);
+        self.counts.decisions.count(code, took);
+        if let Some(decision_s) = &self.pushed_decision_s {
+            decision_s.record(took.as_secs_f64(), &[]);
+        }
     }
 
     /// Counts a request that got no answer.
@@ -247,8 +259,35 @@ impl Metrics {
 
     /// Counts an attempt to load rules.
     pub fn loaded(&self, success: bool) {
-        let counter = if success { &self.counts.loads } else { &self.counts.failed_loads };
-        counter.fetch_add(1, Relaxed);
+        self.counts.rules.loaded(success);
+    }
+
+    /// Counts a connection to a listener as open, until what is returned is dropped.
+    #[must_use]
+    pub fn connected(&self, listener: Listener) -> OpenConnection {
+        OpenConnection::new(self.counts.clone(), listener)
+    }
+
+    /// Shows how many connections to a listener may be open at once.
+    pub fn set_max_connections(&self, listener: Listener, most: usize) {
+        self.counts.front.set_max_connections(listener, most as u64);
+    }
+
+    /// Counts the calls of a connection that wait.
+    #[must_use]
+    pub fn waiting_calls(&self) -> WaitingCalls {
+        WaitingCalls::new(self.counts.clone())
+    }
+
+    /// Counts a request as cancelled, unless it comes to its end.
+    #[must_use]
+    pub fn pending(&self) -> Pending<'_> {
+        Pending::new(&self.counts)
+    }
+
+    /// Counts a request whose caller did not wait for what the rules say.
+    pub fn cut_off(&self, why: CutOff) {
+        self.counts.front.cut_off(why);
     }
 
     /// Everything in the text format of Prometheus.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use opentelemetry::KeyValue;
 use parking_lot::Mutex;
 
 use super::counters::LimitCounters;
@@ -13,7 +14,7 @@ use crate::rules::{LimitInfo, OnStoreFailure, RuleSet};
 /// The most values that the metrics of one rule are told apart by; what comes after is counted as `other`.
 ///
 /// Values come from clients, and each is a series in every scraper.
-const MAX_VALUES: usize = 1000;
+pub(super) const MAX_VALUES: usize = 1000;
 
 /// The most bytes of a label that a client has a say in. Longer ones are cut, and what begins alike is
 /// counted together: Envoy passes on headers of any length.
@@ -33,9 +34,18 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    fn of(info: &LimitInfo) -> Self {
+    pub(super) fn of(info: &LimitInfo) -> Self {
         let limit = if info.in_list { info.label() } else { String::new() };
         Self { domain: info.domain.to_string(), rule: info.path.to_string(), limit }
+    }
+
+    /// As OpenTelemetry takes them.
+    pub(super) fn attributes(self) -> Vec<KeyValue> {
+        let mut attributes = vec![KeyValue::new("domain", self.domain), KeyValue::new("rule", self.rule)];
+        if !self.limit.is_empty() {
+            attributes.push(KeyValue::new("limit", self.limit));
+        }
+        attributes
     }
 }
 
@@ -113,6 +123,11 @@ impl Series {
         by_value.entry(path).or_default().clone()
     }
 
+    /// How many values it is told apart by.
+    fn values(&self) -> u64 {
+        self.by_value.lock().len() as u64
+    }
+
     fn add_to(&self, totals: &mut HashMap<Labels, u64>, labels: &Labels, read: fn(&LimitCounters) -> u64) {
         if self.counters.is_used() {
             *totals.entry(labels.clone()).or_default() += read(&self.counters);
@@ -164,6 +179,21 @@ impl AllSeries {
             counters.overrides.add_to(&mut totals, &labels, read);
         }
         totals
+    }
+
+    /// How many values each series is told apart by, of those that are told apart at all; overrides without a
+    /// rule.
+    pub(super) fn values(&self) -> HashMap<Labels, u64> {
+        let mut values = HashMap::new();
+        for (labels, series) in self.limits.lock().iter() {
+            values.insert(labels.clone(), series.values());
+        }
+        for (domain, counters) in self.domains.lock().iter() {
+            let labels = Labels { domain: domain.clone(), rule: String::new(), limit: String::new() };
+            values.insert(labels, counters.overrides.values());
+        }
+        values.retain(|_, values| *values > 0);
+        values
     }
 
     /// Calls `visit` with every domain that had rules.

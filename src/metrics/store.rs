@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn the_queue_is_shown_as_it_is() {
         let metrics = Metrics::new();
-        metrics.show_waiting(|| 7);
+        metrics.show_waiting(|| 7, || 10);
         assert_shown(&metrics, "fluxlimit_store_waiting 7");
+        assert_shown(&metrics, "fluxlimit_store_max_waiting 10");
     }
 }

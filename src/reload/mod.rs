@@ -3,6 +3,7 @@
 //! A bad edit changes nothing: the last good rules stay, and the log, a metric and the status say so.
 
 mod changes;
+mod status;
 mod watch;
 
 use std::path::PathBuf;
@@ -16,7 +17,10 @@ use crate::metrics::Metrics;
 use crate::rules::RuleSet;
 use crate::rules::load::{LoadOptions, load};
 use crate::rules::source::{Found, read_paths};
+use crate::time::{Clock, SystemClock};
 use crate::yaml::{Problem, Severity};
+
+pub use status::{InForce, LastLoad, RuleFileFacts, Status};
 
 /// The most limits that the log names one by one after a load, because they start fresh.
 const MAX_FRESH_LINES: usize = 100;
@@ -55,6 +59,7 @@ pub struct Reloader {
     health: Arc<Health>,
     /// What was read last, good or bad: the same again is not news.
     seen: Mutex<Option<Found>>,
+    status: Mutex<Status>,
 }
 
 impl Reloader {
@@ -66,7 +71,13 @@ impl Reloader {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
-        Self { settings, limiter, metrics, health, seen: Mutex::new(None) }
+        Self { settings, limiter, metrics, health, seen: Mutex::new(None), status: Mutex::default() }
+    }
+
+    /// What is in force, and what came of the last load.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
     }
 
     /// Takes the next load for news even if the files are the same: somebody asked, and wants to be told.
@@ -112,6 +123,7 @@ impl Reloader {
         let is_ok = !problems.iter().any(Problem::is_error);
         self.metrics.loaded(is_ok);
         problems.iter().for_each(report);
+        self.status.lock().loaded(&found.sources, &problems, SystemClock.now());
         if is_ok {
             self.put(RuleSet::compile(&loaded.files));
         } else if self.limiter.rules().is_some() {

@@ -1,5 +1,6 @@
 //! The running server: its parts put together, and the order of a start and a stop.
 
+mod administration;
 mod exports;
 mod stores;
 mod supervise;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
+use crate::admin;
 use crate::config::Config;
 use crate::grpc;
 use crate::health::Health;
@@ -21,6 +23,7 @@ use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
+use crate::telemetry::Log;
 pub use supervise::Supervisor;
 
 /// A server that listens but does not answer yet.
@@ -29,15 +32,26 @@ pub struct Server {
     config: Config,
     grpc: TcpListener,
     http: TcpListener,
+    admin: Option<admin::Listener>,
+    log: Log,
 }
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {protocol}")]
-pub struct BindError {
-    protocol: &'static str,
-    address: SocketAddr,
-    source: io::Error,
+pub enum BindError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {protocol}")]
+    Address {
+        /// What was to be spoken there.
+        protocol: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// There can be no admin listener.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
 }
 
 /// What tells a running server what to do; the operating system's signals, or a test.
@@ -63,11 +77,25 @@ impl Server {
     /// Listens where `config` says; port 0 is any free port.
     ///
     /// # Errors
-    /// An address that cannot be listened on.
+    /// An address that cannot be listened on, or an admin's token that cannot be read.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         let grpc = listen("grpc", config.grpc).await?;
         let http = listen("http", config.http).await?;
-        Ok(Self { config, grpc, http })
+        let admin = admin::Listener::bind(&config.admin).await?;
+        Ok(Self { config, grpc, http, admin, log: Log::of_others() })
+    }
+
+    /// The same, whose operators may change `log`.
+    #[must_use]
+    pub fn with_log(self, log: Log) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Where operators ask, with the port that was chosen; `None` if nowhere, or if the operating system does not
+    /// say.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.address().ok())
     }
 
     /// Where gRPC and HTTP are listened for, with the ports that were chosen.
@@ -80,7 +108,7 @@ impl Server {
 
     /// Loads the rules, answers until it is told to stop, drains and returns.
     pub async fn run(self, orders: Orders<impl Future<Output = ()>, impl Future<Output = ()>>) {
-        let Self { config, grpc, http } = self;
+        let Self { config, grpc, http, admin, log } = self;
         let Orders { stop, stop_now, reload } = orders;
         let parts = Parts::new(&config);
         let reloader = Arc::new(Reloader::new(
@@ -101,9 +129,10 @@ impl Server {
                 // Ready before it listens. A store that may be away delays nothing.
                 parts.supervisor.check().await;
             }
-            announce(&grpc, &http);
+            announce(&grpc, &http, admin.as_ref());
+            let admin = admin.map(|admin| (admin, administration::sources(&config, &parts, &reloader, log)));
             tokio::select! {
-                () = serve(&config, &parts, grpc, http, stop) => {}
+                () = serve(&config, &parts, Listeners { grpc, http, admin }, stop) => {}
                 // Neither ends.
                 () = reloader.watch(reload) => {}
                 () = parts.supervisor.run() => {}
@@ -138,22 +167,35 @@ impl Parts {
     }
 }
 
-/// Serves both fronts until `stop` and through the drain. `/ready` goes on answering until gRPC has ended.
-async fn serve(
-    config: &Config,
-    parts: &Parts,
+/// Where requests come from, and what the admin listener shows.
+struct Listeners {
     grpc: TcpListener,
     http: TcpListener,
-    stop: impl Future<Output = ()>,
-) {
+    admin: Option<(admin::Listener, admin::Sources)>,
+}
+
+/// Serves all fronts until `stop` and through the drain. `/ready` and the admin go on answering until gRPC has
+/// ended.
+async fn serve(config: &Config, parts: &Parts, listeners: Listeners, stop: impl Future<Output = ()>) {
+    let Listeners { grpc, http, admin } = listeners;
     let (close_grpc, grpc_closed) = watch::channel(false);
     let (close_http, http_closed) = watch::channel(false);
     let sources = http::Sources {
         limiter: parts.limiter.clone(),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
+        endpoints: config.endpoints,
     };
-    let mut http = pin!(http::serve(http, sources, config.http_bounds, told(http_closed)));
+    let admin_closed = http_closed.clone();
+    let pages = async {
+        let admin = async {
+            if let Some((listener, sources)) = admin {
+                listener.serve(sources, told(admin_closed)).await;
+            }
+        };
+        tokio::join!(http::serve(http, sources, config.http_bounds, told(http_closed)), admin);
+    };
+    let mut http = pin!(pages);
     let grpc = async {
         let (limiter, health) = (parts.limiter.clone(), parts.health.clone());
         let serving = grpc::serve(grpc, limiter, health, config.grpc_bounds, told(grpc_closed));
@@ -183,13 +225,15 @@ async fn told(mut told: watch::Receiver<bool>) {
 }
 
 async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { protocol, address, source })
+    TcpListener::bind(address).await.map_err(|source| BindError::Address { protocol, address, source })
 }
 
 /// One line per listener, with the port that was chosen.
-fn announce(grpc: &TcpListener, http: &TcpListener) {
-    for (protocol, listener) in [("grpc", grpc), ("http", http)] {
-        match listener.local_addr() {
+fn announce(grpc: &TcpListener, http: &TcpListener, admin: Option<&admin::Listener>) {
+    let admin = admin.map(|admin| ("admin", admin.address()));
+    let fronts = [("grpc", grpc.local_addr()), ("http", http.local_addr())];
+    for (protocol, address) in fronts.into_iter().chain(admin) {
+        match address {
             Ok(address) => tracing::info!("listening {protocol}={address}"),
             Err(error) => tracing::error!(%error, "listening {protocol} at an unknown address"),
         }

@@ -30,7 +30,8 @@ fn postgres(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> 
     tracing::info!("the store is {}", config.postgres.server);
     let store = Arc::new(PostgresStore::new(&config.postgres, observer));
     let waiting = store.clone();
-    metrics.show_waiting(move || waiting.queued());
+    let max_waiting = config.max_waiting;
+    metrics.show_waiting(move || waiting.queued(), move || max_waiting);
     store
 }
 
@@ -38,22 +39,19 @@ fn redis(config: &Config, metrics: &Metrics, observer: Arc<dyn Observer>) -> Arc
     tracing::info!("the store is {}", config.redis.form);
     if let Form::Cluster(_) = config.redis.form {
         let store = Arc::new(ClusterStore::new(&config.redis, observer));
-        let (waiting, shown) = (store.clone(), store.clone());
-        show_redis(metrics, move || waiting.queued(), move || shown.eviction().servers());
+        let (waiting, max_waiting, shown) = (store.clone(), store.clone(), store.clone());
+        metrics.show_waiting(move || waiting.queued(), move || max_waiting.max_queued());
+        show_evicting(metrics, move || shown.eviction().servers());
         return store;
     }
     let store = Arc::new(RedisStore::new(&config.redis, observer));
-    let (waiting, shown) = (store.clone(), store.clone());
-    show_redis(metrics, move || waiting.queued(), move || shown.eviction().servers());
+    let (waiting, max_waiting, shown) = (store.clone(), config.max_waiting, store.clone());
+    metrics.show_waiting(move || waiting.queued(), move || max_waiting);
+    show_evicting(metrics, move || shown.eviction().servers());
     store
 }
 
-fn show_redis(
-    metrics: &Metrics,
-    waiting: impl Fn() -> usize + Send + Sync + 'static,
-    evicting: impl Fn() -> usize + Send + Sync + 'static,
-) {
-    metrics.show_waiting(waiting);
+fn show_evicting(metrics: &Metrics, evicting: impl Fn() -> usize + Send + Sync + 'static) {
     metrics.show(Gauge {
         name: "fluxlimit.redis.evicting_servers",
         description: "Redis servers that may throw keys away when their memory is full",
@@ -63,7 +61,7 @@ fn show_redis(
 
 fn memory(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
     let store = Arc::new(MemoryStore::new(config.memory, Arc::new(SystemClock)));
-    let (keys, max_keys) = (store.clone(), store.clone());
+    let (keys, max_keys, overflow_keys) = (store.clone(), store.clone(), store.clone());
     metrics.show(Gauge {
         name: "fluxlimit.memory.keys",
         description: "Keys that the memory store keeps",
@@ -73,6 +71,11 @@ fn memory(config: &Config, metrics: &Metrics) -> Arc<dyn Store> {
         name: "fluxlimit.memory.max_keys",
         description: "Keys that the memory store keeps at most",
         read: Box::new(move || max_keys.max_keys() as u64),
+    });
+    metrics.show(Gauge {
+        name: "fluxlimit.memory.overflow_keys",
+        description: "Keys that the new keys of a limit share because the memory store is full",
+        read: Box::new(move || overflow_keys.overflow_keys() as u64),
     });
     tokio::spawn(sweep(store.clone(), config.memory.sweep_ms));
     store

@@ -31,6 +31,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// settlement was sent takes it back; after that it goes on without its caller.
     fn settle(&self, settlement: &Settlement) -> Settling;
 
+    /// Under what names it keeps the keys of `settlement`, in their order, for those who look there themselves.
+    fn names(&self, settlement: &Settlement) -> Vec<Box<[u8]>> {
+        settlement.keys().map(|key| key.as_bytes().into()).collect()
+    }
+
     /// Whether [`Self::settle`] always answers without waiting.
     fn answers_at_once(&self) -> bool {
         false

@@ -16,12 +16,12 @@ fn descriptors() -> impl Strategy<Value = Vec<Descriptor>> {
     let values = proptest::sample::select(vec!["", "x", "y", "xy", "xzy", "z"]);
     let entry = (keys, values).prop_map(|(key, value)| Entry::new(key, value));
     let entries = prop::collection::vec(entry, 0..4);
-    let descriptor = entries.prop_map(|entries| Descriptor { entries, ..Descriptor::default() });
+    let descriptor = entries.prop_map(Descriptor::of);
     prop::collection::vec(descriptor, 1..4)
 }
 
 fn request(domain: &str, descriptors: Vec<Descriptor>) -> Request {
-    Request { domain: domain.to_owned().into(), descriptors, hits_addend: 1 }
+    Request { domain: domain.to_owned().into(), descriptors: descriptors.into(), hits_addend: 1 }
 }
 
 proptest! {
@@ -89,7 +89,7 @@ proptest! {
                     | Why::EntriesBefore { rule, .. } => vec![rule],
                     why => panic!("nothing to ask with: {why:?}"),
                 };
-                let offered = offered.into_iter().map(|entries| Descriptor { entries, ..Descriptor::default() });
+                let offered = offered.into_iter().map(Descriptor::of);
                 let again = explainer.explain(&Request { descriptors: offered.collect(), ..request.clone() });
                 for rule in rules {
                     let is_reached = again.descriptors.iter().any(|one| match &one.end {

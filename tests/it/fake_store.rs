@@ -174,10 +174,9 @@ pub(crate) fn request(descriptors: &str, hits: i64) -> Request {
     let descriptor = |entry: &str| {
         let (key, value) = entry.split_once('=').unwrap_or((entry, "x"));
         Descriptor {
-            entries: vec![Entry::new(key.to_owned(), value.to_owned())],
             hits_addend: Some(hits.unsigned_abs()),
             is_negative_hits: hits < 0,
-            ..Descriptor::default()
+            ..Descriptor::of([Entry::new(key.to_owned(), value.to_owned())])
         }
     };
     let descriptors = descriptors.split_whitespace().map(descriptor).collect();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fluxlimit::health::Health;
-use fluxlimit::http::Sources;
+use fluxlimit::http::{Endpoints, Sources};
 use fluxlimit::limiter::{Limiter, Settings};
 use fluxlimit::metrics::Metrics;
 use fluxlimit::store::memory::{self, MemoryStore};
@@ -37,7 +37,12 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let health = Arc::new(Health::new());
-        let sources = Sources { limiter, metrics: Arc::new(Metrics::new()), health: health.clone() };
+        let sources = Sources {
+            limiter,
+            metrics: Arc::new(Metrics::new()),
+            health: health.clone(),
+            endpoints: Endpoints::default(),
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let served =
             tokio::spawn(fluxlimit::http::serve(listener, sources, fluxlimit::http::DEFAULT_BOUNDS, async {

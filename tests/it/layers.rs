@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Bottom to top: a module uses only what stands before it. Modules on one line do not know each other.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["time", "yaml"],
     &["limit"],
     &["request"],
@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 14] = [
     &["limiter", "connections", "health"],
     &["grpc", "http"],
     &["reload", "telemetry"],
+    &["admin"],
     &["config"],
     &["server"],
     &["cli"],
@@ -54,6 +55,7 @@ const ABOVE_THE_CORE: &[&str] = &[
     "src/grpc/",
     "src/http/",
     "src/reload/",
+    "src/admin/",
     "src/telemetry",
     "src/config/",
     "src/server",

@@ -1,5 +1,6 @@
 //! Every integration test, in one binary: a module per area.
 
+mod admin;
 mod buckets;
 mod cluster;
 mod cluster_conformance;
@@ -38,6 +39,7 @@ mod local_cache;
 mod local_cache_model;
 mod matching;
 mod memory;
+mod metrics;
 mod model;
 mod naive_matching;
 mod policy;

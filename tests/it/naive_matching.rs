@@ -185,9 +185,8 @@ fn descriptors() -> impl Strategy<Value = Descriptor> {
         proptest::sample::select(vec![&b""[..], b"x", b"y", b"xy", b"xxyy", b"x*", b"*", b"y\xff", b"z"]);
     let entries = prop::collection::vec((keys, values).prop_map(|(key, value)| Entry::new(key, value)), 0..4);
     (entries, prop::bool::weighted(0.1)).prop_map(|(entries, overridden)| Descriptor {
-        entries,
         limit: overridden.then(|| Override::new(3, 3, None).expect("3 an hour is a limit")),
-        ..Descriptor::default()
+        ..Descriptor::of(entries)
     })
 }
 
@@ -208,7 +207,7 @@ proptest! {
         let files = [file("d", first.to_vec()), file("other", tree.clone()), file("d", second.to_vec())];
         let rules = RuleSet::compile(&files);
         let domain = if known { "d" } else { "unknown" };
-        let request = Request { domain: domain.into(), descriptors, hits_addend: 2 };
+        let request = Request { domain: domain.into(), descriptors: descriptors.into(), hits_addend: 2 };
         let modes = Modes { global_shadow: modes[0], global_quota: modes[1] };
         let question = rules.question(&request, modes);
 

@@ -188,7 +188,7 @@ fn differs(property: impl Fn(&Script, &str) -> Result<(), TestCaseError>) -> boo
 /// Mistakes, each of which the properties above must notice: what stands in the script, and what is put in its
 /// place. They are of the arithmetic, of the request policy, of what a call keeps for its later works, and of
 /// giving back.
-const MISTAKES: [(&str, &str); 46] = [
+const MISTAKES: [(&str, &str); 49] = [
     ("period_ms < 86400000 and 1 or 1000", "1"),
     ("full = capacity * period_ticks", "full = count * period_ticks"),
     ("algorithm == LEAKY_BUCKET and full - held or held", "held"),
@@ -250,4 +250,7 @@ const MISTAKES: [(&str, &str); 46] = [
     ("if algorithm == LEAKY_BUCKET then held = full - held end", ""),
     ("algorithm == FIXED_WINDOW and own[id] == where", "false"),
     ("if held[slot] == where then", "if held[slot] ~= where then"),
+    ("raw[id], problem[id], expires_ms[id] = false, nil, nil", "expires_ms[id] = nil"),
+    ("if raw[id] or problem[id] or own_of[id] then", "if raw[id] then"),
+    ("write(id, 0, held, reset_ms(0, held))", "write(id, now, held, reset_ms(now, held))"),
 ];

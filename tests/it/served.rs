@@ -80,10 +80,9 @@ pub(crate) fn request(descriptors: &str) -> Request {
         let (key, hits) = text.split_once(' ').unwrap_or((text, "1"));
         let hits: i64 = hits.parse().expect("hits");
         Descriptor {
-            entries: vec![Entry::new(key.as_bytes().to_vec(), "v")],
-            limit: None,
             hits_addend: Some(hits.unsigned_abs()),
             is_negative_hits: hits < 0,
+            ..Descriptor::of([Entry::new(key.as_bytes().to_vec(), "v")])
         }
     };
     let descriptors = descriptors.split(" / ").map(descriptor).collect();

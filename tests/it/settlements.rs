@@ -25,6 +25,8 @@ pub(crate) struct Ask {
     pub(crate) global_shadow: bool,
     pub(crate) quota_passes: bool,
     pub(crate) refused: bool,
+    /// Whether it resets the keys instead of asking.
+    pub(crate) resets: bool,
 }
 
 /// Rules, and requests on them.
@@ -46,6 +48,7 @@ impl Script {
         settlement.global_shadow = ask.global_shadow;
         settlement.quota_passes = ask.quota_passes;
         settlement.refused = ask.refused;
+        settlement.resets = ask.resets;
         settlement
     }
 
@@ -88,13 +91,21 @@ fn asks(rules: &[Rule]) -> impl Strategy<Value = Ask> + use<> {
     let any_rule = proptest::strategy::Union::new((0..rules.len()).map(one));
     let moves = rules.iter().map(|rule| moves_ms(&rule.limits[0].0).boxed());
     let rare = || prop::bool::weighted(0.08);
-    (proptest::strategy::Union::new(moves), prop::collection::vec(any_rule, 1..5), rare(), rare(), rare())
-        .prop_map(|(moves_ms, descriptors, global_shadow, quota_passes, refused)| Ask {
+    (
+        proptest::strategy::Union::new(moves),
+        prop::collection::vec(any_rule, 1..5),
+        rare(),
+        rare(),
+        rare(),
+        rare(),
+    )
+        .prop_map(|(moves_ms, descriptors, global_shadow, quota_passes, refused, resets)| Ask {
             moves_ms,
             descriptors,
             global_shadow,
             quota_passes,
             refused,
+            resets,
         })
 }
 

@@ -3,9 +3,11 @@
 //! It speaks just enough HTTP/2 to make unary gRPC calls with bodies encoded beforehand.
 
 mod http2;
+mod requests;
 
-pub mod histogram;
+pub mod latency;
 pub mod message;
 pub mod options;
 pub mod process;
+pub mod report;
 pub mod run;

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 /// as one line of JSON.
 #[derive(Debug, Clone, Parser)]
 pub struct Options {
-    /// The server.
+    /// The server; several take turns with the connections.
     #[arg(long, default_value = "127.0.0.1:8081")]
-    pub addr: SocketAddr,
-    /// Connections; Envoy opens one per worker thread.
+    pub addr: Vec<SocketAddr>,
+    /// Connections in all; Envoy opens one per worker thread.
     #[arg(short, long, default_value_t = 4)]
     pub connections: usize,
     /// Calls in flight on each connection; at a fixed rate, the most that may be.
@@ -26,7 +26,10 @@ pub struct Options {
     /// Seconds before that, not measured.
     #[arg(short, long, default_value_t = 1.0)]
     pub warm_up: f64,
-    /// Different users, each with a counter.
+    /// End after so many calls, even if the time is not over; a warm-up counts too.
+    #[arg(long)]
+    pub calls: Option<u64>,
+    /// Different users, each with a counter; up to 100,000,000.
     #[arg(short, long, default_value_t = 10_000)]
     pub keys: usize,
     /// In which order users come.
@@ -38,12 +41,24 @@ pub struct Options {
     /// Descriptors in each request; the further ones belong to other tenants.
     #[arg(long, default_value_t = 1)]
     pub descriptors: usize,
+    /// Entries of each descriptor.
+    #[arg(long, default_value_t = 2)]
+    pub entries: usize,
     /// Add the headers that Envoy adds, among them its timeout of 20 ms.
     #[arg(long)]
     pub envoy_headers: bool,
-    /// Process id of the server, to report what it costs.
+    /// Process id of the server, to report what it costs; may be said several times.
     #[arg(long)]
-    pub server_pid: Option<u32>,
+    pub server_pid: Vec<u32>,
+    /// The same for what the server keeps its counters in; child processes count as well.
+    #[arg(long)]
+    pub store_pid: Vec<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::parse_from(["generator"])
+    }
 }
 
 /// In which order users come.

@@ -1,10 +1,11 @@
 //! The measurement.
 
-use crate::histogram::Histogram;
 use crate::http2::{Connection, Ended, Outcome};
-use crate::message::{self, Code};
-use crate::options::{Options, Order};
-use crate::process::cpu_time;
+use crate::latency::Latency;
+use crate::message::Code;
+use crate::options::Options;
+use crate::process::{cpu_time, tree_cpu_time};
+use crate::requests::Requests;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use std::io;
@@ -20,7 +21,7 @@ const MOST_FAILURES: u64 = 100_000;
 #[derive(Debug, Default)]
 pub struct Measured {
     /// From the start of a call, or the time at which it was due, to its end.
-    pub latency: Histogram,
+    pub latency: Latency,
     /// Calls that were allowed.
     pub allowed: u64,
     /// Calls that were refused.
@@ -33,15 +34,18 @@ pub struct Measured {
     pub elapsed: Duration,
     /// Core time of this program in that time.
     pub generator_cpu: Duration,
-    /// Core time of the server in that time.
+    /// Core time of the servers in that time.
     pub server_cpu: Duration,
+    /// Core time of their store in that time.
+    pub store_cpu: Duration,
 }
 
 impl Measured {
     /// Decisions a second.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        (self.allowed + self.refused) as f64 / self.elapsed.as_secs_f64()
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { (self.allowed + self.refused) as f64 / seconds } else { 0.0 }
     }
 
     fn count(&mut self, ended: &Ended, now_ns: u64) {
@@ -65,17 +69,15 @@ pub fn run(options: &Options) -> io::Result<Measured> {
     let began_ns = generator.now_ns();
     let mut due_ns = began_ns as f64;
     let measured_from_ns = began_ns + seconds_ns(options.warm_up);
-    let ends_ns = measured_from_ns + seconds_ns(options.duration);
-    let mut cpu_before = None;
-    let mut started = Duration::ZERO;
+    let ends_ns = measured_from_ns.saturating_add(seconds_ns(options.duration));
+    let mut before = None;
     loop {
         let now_ns = generator.now_ns();
-        if cpu_before.is_none() && now_ns >= measured_from_ns {
+        if before.is_none() && now_ns >= measured_from_ns {
             generator.measured = Measured::default();
-            cpu_before = Some(cpu_times(options));
-            started = generator.clock.elapsed();
+            before = Some((generator.clock.elapsed(), CpuTimes::now(options)));
         }
-        if now_ns >= ends_ns {
+        if now_ns >= ends_ns || generator.is_through() {
             break;
         }
         let wait = match options.rate {
@@ -88,17 +90,31 @@ pub fn run(options: &Options) -> io::Result<Measured> {
         }
     }
     let mut measured = generator.measured;
+    let (started, before) = before.unwrap_or_default();
     measured.elapsed = generator.clock.elapsed().saturating_sub(started);
-    let (generator_before, server_before) = cpu_before.unwrap_or_default();
-    let (generator_after, server_after) = cpu_times(options);
-    measured.generator_cpu = generator_after.saturating_sub(generator_before);
-    measured.server_cpu = server_after.saturating_sub(server_before);
+    let after = CpuTimes::now(options);
+    measured.generator_cpu = after.generator.saturating_sub(before.generator);
+    measured.server_cpu = after.servers.saturating_sub(before.servers);
+    measured.store_cpu = after.stores.saturating_sub(before.stores);
     Ok(measured)
 }
 
-/// Core time of this program and of the server so far.
-fn cpu_times(options: &Options) -> (Duration, Duration) {
-    (cpu_time(std::process::id()), options.server_pid.map(cpu_time).unwrap_or_default())
+/// Core time so far.
+#[derive(Default)]
+struct CpuTimes {
+    generator: Duration,
+    servers: Duration,
+    stores: Duration,
+}
+
+impl CpuTimes {
+    fn now(options: &Options) -> Self {
+        Self {
+            generator: cpu_time(std::process::id()),
+            servers: options.server_pid.iter().map(|pid| cpu_time(*pid)).sum(),
+            stores: options.store_pid.iter().map(|pid| tree_cpu_time(*pid)).sum(),
+        }
+    }
 }
 
 fn seconds_ns(seconds: f64) -> u64 {
@@ -113,6 +129,9 @@ struct Generator {
     waiting_to_write: Vec<bool>,
     next_connection: usize,
     requests: Requests,
+    /// Calls that may still be started, and calls that have not ended.
+    calls_left: u64,
+    open: u64,
     events: Vec<epoll::Event>,
     ended: Vec<Ended>,
     measured: Measured,
@@ -123,7 +142,8 @@ impl Generator {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut connections = Vec::new();
         for number in 0..options.connections {
-            let connection = Connection::open(options.addr, options.in_flight, options.envoy_headers)?;
+            let address = options.addr[number % options.addr.len()];
+            let connection = Connection::open(address, options.in_flight, options.envoy_headers)?;
             let data = epoll::EventData::new_u64(number as u64);
             epoll::add(&epoll, connection.descriptor(), data, epoll::EventFlags::IN)?;
             connections.push(connection);
@@ -135,6 +155,8 @@ impl Generator {
             connections,
             next_connection: 0,
             requests: Requests::new(options),
+            calls_left: options.calls.unwrap_or(u64::MAX),
+            open: 0,
             events: Vec::with_capacity(options.connections),
             ended: Vec::new(),
             measured: Measured::default(),
@@ -157,11 +179,18 @@ impl Generator {
         Ok(())
     }
 
+    /// Whether all calls that were asked for have ended.
+    fn is_through(&self) -> bool {
+        self.calls_left == 0 && self.open == 0
+    }
+
     /// Starts a call wherever one has ended.
     fn keep_busy(&mut self, now_ns: u64) -> io::Result<Duration> {
         for connection in &mut self.connections {
-            while connection.has_room_for(self.requests.longest) {
+            while self.calls_left > 0 && connection.has_room_for(self.requests.length()) {
                 connection.call(self.requests.next(), now_ns);
+                self.calls_left -= 1;
+                self.open += 1;
             }
         }
         self.flush()?;
@@ -170,17 +199,19 @@ impl Generator {
 
     /// Starts every call that is due by now; what finds no room stays due, and its latency grows.
     fn start_what_is_due(&mut self, due_ns: &mut f64, now_ns: u64, rate: f64) -> io::Result<Duration> {
-        while *due_ns <= now_ns as f64 {
+        while self.calls_left > 0 && *due_ns <= now_ns as f64 {
             let count = self.connections.len();
-            let longest = self.requests.longest;
+            let length = self.requests.length();
             let mut candidates = (0..count).map(|step| (self.next_connection + step) % count);
-            let Some(free) = candidates.find(|&i| self.connections[i].has_room_for(longest)) else { break };
+            let Some(free) = candidates.find(|&i| self.connections[i].has_room_for(length)) else { break };
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "it is not negative"
             )]
             self.connections[free].call(self.requests.next(), *due_ns as u64);
+            self.calls_left -= 1;
+            self.open += 1;
             self.next_connection = (free + 1) % count;
             *due_ns -= self.requests.random.share().ln() * 1e9 / rate;
         }
@@ -216,56 +247,10 @@ impl Generator {
             self.connections[number].receive(&mut self.ended)?;
         }
         let now_ns = self.now_ns();
+        self.open -= self.ended.len() as u64;
         for ended in self.ended.drain(..) {
             self.measured.count(&ended, now_ns);
         }
         Ok(())
-    }
-}
-
-/// The request of every user, encoded, and whose turn it is.
-struct Requests {
-    bodies: Vec<Box<[u8]>>,
-    longest: usize,
-    order: Order,
-    next: usize,
-    random: Random,
-}
-
-impl Requests {
-    fn new(options: &Options) -> Self {
-        let user = |number| format!("u{number:08}");
-        let bodies: Vec<_> = (0..options.keys.max(1))
-            .map(|number| message::request(&options.tenant, &user(number), options.descriptors))
-            .collect();
-        let longest = bodies.iter().map(|body| body.len()).max().unwrap_or_default();
-        Self { bodies, longest, order: options.order, next: 0, random: Random(0x9e37_79b9_7f4a_7c15) }
-    }
-
-    fn next(&mut self) -> &[u8] {
-        let count = self.bodies.len();
-        let index = match self.order {
-            Order::Sequential => self.next,
-            Order::Random => usize::try_from(self.random.next() >> 1).unwrap_or(0) % count,
-        };
-        self.next = if self.next + 1 < count { self.next + 1 } else { 0 };
-        &self.bodies[index]
-    }
-}
-
-/// xorshift: fast, and the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Between 0 and 1, and neither.
-    fn share(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 }

@@ -90,7 +90,7 @@ impl Told<'_> {
             let unit = limit.unit().name();
             command = format!("{command} --limit {}/{units}{unit}", limit.requests_per_unit());
         }
-        let own = || self.request.descriptors.iter().map(|descriptor| descriptor.entries.clone()).collect();
+        let own = || self.request.descriptors.iter().map(|descriptor| descriptor.entries.to_vec()).collect();
         let descriptors = descriptors.map_or_else(own, <[_]>::to_vec);
         format!("{command} {}", written(&descriptors))
     }

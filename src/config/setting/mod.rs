@@ -1,5 +1,6 @@
 //! Every setting: its name, and where its value goes.
 
+mod admin;
 mod failure;
 mod local_cache;
 mod otlp;
@@ -39,6 +40,7 @@ const MAX_RULE_PATHS: usize = 1000;
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
     [
         SERVER,
+        admin::SETTINGS,
         failure::FAILURE,
         local_cache::LOCAL_CACHE,
         redis_settings::SETTINGS,
@@ -63,6 +65,7 @@ pub(super) fn complete(config: &mut Config) -> Vec<Problem> {
         StoreKind::Postgres => postgres_settings::complete(config),
     };
     problems.extend(otlp::complete(config));
+    problems.extend(admin::complete(config));
     problems
 }
 

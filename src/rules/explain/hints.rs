@@ -129,7 +129,7 @@ impl<'f> View<'_, 'f> {
 
     /// The descriptors of the request with others in the place of one.
     fn instead(&self, index: usize, others: Vec<Vec<Entry>>) -> Vec<Vec<Entry>> {
-        let all = self.request.descriptors.iter().map(|descriptor| descriptor.entries.clone());
+        let all = self.request.descriptors.iter().map(|descriptor| descriptor.entries.to_vec());
         let mut all: Vec<Vec<Entry>> = all.collect();
         all.splice(index..=index, others);
         all

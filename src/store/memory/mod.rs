@@ -78,6 +78,12 @@ impl MemoryStore {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
+    /// How many of them are overflow keys, each shared by the new keys of one limit.
+    #[must_use]
+    pub fn overflow_keys(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().overflows()).sum()
+    }
+
     /// True if no key is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {

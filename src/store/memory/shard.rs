@@ -40,6 +40,11 @@ impl Shard {
         self.table.len() - self.overflows
     }
 
+    /// How many keys do not.
+    pub(super) fn overflows(&self) -> usize {
+        self.overflows
+    }
+
     /// Where a key is, until the next insertion or sweep.
     pub(super) fn find(&self, hash: u64, key: &Key) -> Option<usize> {
         self.table.find_bucket_index(hash, |entry| entry.key == *key)

@@ -104,6 +104,16 @@ impl<'a> Batch<'a> {
         let has_row: Vec<bool> = known.iter().map(|known| *known != Known::Nothing).collect();
         let mut deadlines: Vec<Option<u64>> = vec![None; known.len()];
         let outcomes = self.settlements.iter().zip(&self.places).map(|(settlement, places)| {
+            if settlement.resets {
+                for place in places {
+                    // Whatever it holds, readable or not. What has no row needs none.
+                    if known[*place] != Known::Nothing {
+                        known[*place] = Known::Empty;
+                        deadlines[*place] = Some(now.ms().saturating_add(SLACK_MS));
+                    }
+                }
+                return Ok(Outcome::default());
+            }
             let mut stored: SmallVec<[Option<&State>; 2]> = SmallVec::with_capacity(places.len());
             for place in places {
                 match &known[*place] {
@@ -126,7 +136,8 @@ impl<'a> Batch<'a> {
         });
         let mut applied = Applied { outcomes: outcomes.collect(), ..Applied::default() };
         for (place, known) in known.iter().enumerate() {
-            let (Known::State(state), Some(deadline_ms)) = (known, deadlines[place]) else { continue };
+            let Some(deadline_ms) = deadlines[place] else { continue };
+            let state = if let Known::State(state) = known { Some(state) } else { None };
             let rows = if has_row[place] { &mut applied.updates } else { &mut applied.inserts };
             rows.push(self.keys[place], state, deadline_ms);
         }
@@ -165,9 +176,12 @@ impl<'a> Rows<'a> {
         self.keys.is_empty()
     }
 
-    fn push(&mut self, key: &'a [u8], state: &State, deadline_ms: u64) {
+    /// Adds a row; `None` writes one without a state.
+    fn push(&mut self, key: &'a [u8], state: Option<&State>, deadline_ms: u64) {
         let mut bytes = Vec::with_capacity(24);
-        state::encode(state, &mut bytes);
+        if let Some(state) = state {
+            state::encode(state, &mut bytes);
+        }
         self.keys.push(key);
         self.states.push(bytes);
         self.expire_at_ms.push(column(deadline_ms));

@@ -11,7 +11,7 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError, Value};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -20,7 +20,6 @@ use tokio_rustls::TlsConnector;
 use super::refusal::words;
 use super::settings::{Address, Endpoint, Login};
 use super::tls::Tls;
-use crate::store::Password;
 
 /// How long a silent connection is left alone before the other side is asked for a sign of life.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
@@ -31,9 +30,6 @@ const GONE_AFTER: Duration = Duration::from_secs(5);
 
 /// Signs of life that are missed before a connection counts as broken.
 const KEEPALIVE_PROBES: u32 = 5;
-
-/// Largest file with a password, in bytes; AUTH takes more, but then it is the wrong file.
-const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
 /// Where one connection leads, and who asks.
 #[derive(Debug)]
@@ -86,7 +82,10 @@ impl Hop<'_> {
         &self,
         questions: &Pipeline,
     ) -> Result<(MultiplexedConnection, Vec<Value>), String> {
-        let password = password(self.login).await?;
+        let password = match &self.login.password {
+            Some(password) => Some(password.read("password").await?),
+            None => None,
+        };
         let stream = self.open().await.map_err(|error| error.to_string())?;
         // Whoever asks has a deadline; one in here would give up answers that are still of use.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
@@ -200,31 +199,6 @@ impl Hop<'_> {
             ""
         };
         format!("it closed the connection at once: {error}{why}")
-    }
-}
-
-async fn password(login: &Login) -> Result<Option<Vec<u8>>, String> {
-    let path = match &login.password {
-        None => return Ok(None),
-        Some(Password::Text(secret)) => return Ok(Some(secret.reveal().as_bytes().to_vec())),
-        Some(Password::File(path)) => path,
-    };
-    let read = async {
-        let mut password = Vec::new();
-        let file = tokio::fs::File::open(path).await?;
-        file.take(MAX_PASSWORD_BYTES + 1).read_to_end(&mut password).await?;
-        Ok::<_, io::Error>(password)
-    };
-    let told = |what: &str| format!("the password file `{}` {what}", path.display());
-    let mut password = read.await.map_err(|error| told(&format!("cannot be read: {error}")))?;
-    // Editors end a file with a line break.
-    for end in *b"\n\r" {
-        password.pop_if(|last| *last == end);
-    }
-    match password.len() as u64 {
-        0 => Err(told("is empty")),
-        1..=MAX_PASSWORD_BYTES => Ok(Some(password)),
-        _ => Err(told(&format!("is larger than {MAX_PASSWORD_BYTES} bytes"))),
     }
 }
 

@@ -13,6 +13,7 @@
 -- Every state is read and checked before the first is written, since an error takes no write back. A state
 -- that cannot be read fails the works that need it and no other.
 
+-- The kinds of work: 0 settles, 1 undoes, 2 resets.
 local HEAD, HEAD_LEN = '>BBBBBHH', 9 -- kind, global_shadow, quota_passes, refused, wants_booked, keys, charges
 local CHARGE, CHARGE_LEN = '>BBBBHI4I6I6i8', 30 -- the limit and what is asked of which key, from 0
 local UNDO, UNDO_LEN = '>BBBBHI4I6I6i8I8', 38
@@ -302,7 +303,30 @@ local function of_several()
     end
   end
 
-  return settle, undo
+  -- Puts unused states in the place of whatever is stored: those of the epoch, which a clock that runs back finds
+  -- unused as well.
+  local function reset(work, charges, base, ids)
+    local at = HEAD_LEN + 1
+    for _ = 1, charges do
+      local algorithm_, count_refused_, _, _, slot, count_, capacity_, period_ms_ = unpack_from(CHARGE, work, at)
+      at = at + CHARGE_LEN
+      take_limit(algorithm_, count_refused_, count_, capacity_, period_ms_)
+      local id = ids[base + slot + 1]
+      if raw[id] or problem[id] or own_of[id] then
+        raw[id], problem[id], expires_ms[id] = false, nil, nil
+        local held = 0
+        if algorithm <= LEAKY_BUCKET then
+          held = full
+        elseif algorithm > FIXED_WINDOW then
+          held = { first = 1, last = 0, used = 0 }
+        end
+        write(id, 0, held, reset_ms(0, held))
+      end
+    end
+    say(pack(ANSWER, PASSES))
+  end
+
+  return settle, undo, reset
 end
 
 if ARGV[1] == '' then
@@ -321,7 +345,7 @@ for index, key in ipairs(KEYS) do
   ids[index] = id
 end
 read(total)
-local settle, undo
+local settle, undo, reset
 local base = 0
 for index = 2, #ARGV do
   local work = ARGV[index]
@@ -341,11 +365,13 @@ for index = 2, #ARGV do
       settle_alone(id, hits, refuses)
     end
   else
-    if not settle then settle, undo = of_several() end
+    if not settle then settle, undo, reset = of_several() end
     if kind == 0 then
       settle(work, charges, base, ids, refused, global_shadow, quota_passes, wants_booked)
-    else
+    elseif kind == 1 then
       undo(work, charges, base, ids)
+    else
+      reset(work, charges, base, ids)
     end
   end
   base = base + keys

@@ -169,6 +169,10 @@ impl Store for RedisStore {
         self.send(Work::settle(&self.key_prefix, &[], settlement, false))
     }
 
+    fn names(&self, settlement: &Settlement) -> Vec<Box<[u8]>> {
+        Work::settle(&self.key_prefix, &[], settlement, false).keys().map(Into::into).collect()
+    }
+
     /// Whether the server runs the script, which a mere `PING` would not show.
     fn ping(&self) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + '_>> {
         let answer = self.send(Work::nothing());

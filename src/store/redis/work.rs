@@ -13,6 +13,11 @@ const CHARGE: usize = 30;
 /// Bytes of `UNDO`.
 const UNDO: usize = 38;
 
+/// The kinds of work.
+const SETTLE: u8 = 0;
+const UNDO_HITS: u8 = 1;
+const RESET: u8 = 2;
+
 /// One piece of work for the script: its keys and its argument, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -39,20 +44,24 @@ pub(super) struct Undone<'a> {
 
 impl Work {
     /// Settles `settlement`. Each of its keys has a tag after the prefix, or none has. The answer also says what
-    /// was booked and where, and what the verdicts of a refused request are, if that is wanted.
+    /// was booked and where, and what the verdicts of a refused request are, if that is wanted. Of a settlement
+    /// that resets it says nothing.
     pub(super) fn settle(prefix: &[u8], tags: &[Tag], settlement: &Settlement, wants_booked: bool) -> Self {
         let charges = settlement.charges();
         let mut work = Self::with_keys(prefix, tags, || settlement.keys(), HEAD + CHARGE * charges.len());
-        work.verdicts = charges.len();
-        work.wants_booked = wants_booked;
+        if !settlement.resets {
+            work.verdicts = charges.len();
+            work.wants_booked = wants_booked;
+        }
         // A quota descriptor without charges passes as well.
         let quota_passes = settlement.groups().any(|(group, _)| group.quota && group.charges == 0);
+        let kind = if settlement.resets { RESET } else { SETTLE };
         let flags = [
-            0,
+            kind,
             u8::from(settlement.global_shadow),
             u8::from(settlement.quota_passes || quota_passes),
             u8::from(settlement.refused),
-            u8::from(wants_booked),
+            u8::from(work.wants_booked),
         ];
         work.head(flags, charges.len());
         for (group, range) in settlement.groups() {
@@ -70,7 +79,7 @@ impl Work {
     pub(super) fn undo(prefix: &[u8], tags: &[Tag], undone: &[Undone<'_>]) -> Self {
         let keys = || undone.iter().map(|undone| &undone.charge.key);
         let mut work = Self::with_keys(prefix, tags, keys, HEAD + UNDO * undone.len());
-        work.head([1, 0, 0, 0, 0], undone.len());
+        work.head([UNDO_HITS, 0, 0, 0, 0], undone.len());
         for (index, Undone { charge, hits, place_ms }) in undone.iter().enumerate() {
             work.charge(charge, 1, index, (*hits).min(MAX_AMOUNT).cast_signed());
             work.bytes.extend_from_slice(&place_ms.to_be_bytes());

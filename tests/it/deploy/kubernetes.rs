@@ -142,12 +142,13 @@ fn monitoring_scrapes_each_server_once() {
 }
 
 #[test]
-fn the_alerts_are_those_of_the_documentation() {
-    let page = read("docs/operations.md");
-    let alerts = page.split("```yaml\n").find(|block| block.starts_with("groups:")).expect("alerts");
-    let alerts = &documents(alerts.split("```").next().unwrap())[0];
+fn the_alerts_are_those_that_prometheus_was_shown() {
+    let alerts = &documents(&read("examples/prometheus/alerts.yaml"))[0];
     let rendered = with_monitoring();
     assert_eq!(rendered.one("PrometheusRule", "fluxlimit")["spec"], *alerts);
+    // They ask for a job of this name.
+    let label = text(&rendered.one("ServiceMonitor", "fluxlimit")["spec"]["jobLabel"]);
+    assert_eq!(rendered.one("Service", "fluxlimit-headless")["metadata"]["labels"][label], "fluxlimit");
 }
 
 /// The settings file that the server of a folder gets.

@@ -48,6 +48,11 @@ impl Setup {
         self
     }
 
+    /// With an admin listener on any port.
+    pub(crate) fn admin(self) -> Self {
+        self.setting("ADMIN__ADDRESS", "127.0.0.1:0")
+    }
+
     /// With gRPC on this address instead of 127.0.0.1, port 0.
     pub(crate) fn grpc(mut self, address: SocketAddr) -> Self {
         self.grpc = address;
@@ -76,7 +81,8 @@ impl Fluxlimit {
     /// A server with the rules at `path`, a file or a directory.
     pub(crate) fn with_rules_at(path: &Path) -> Setup {
         // Plain text, so that the log lines can be searched.
-        let environment = vec![("NO_COLOR".to_owned(), "1".to_owned())];
+        let variables = [("NO_COLOR", "1"), ("FLUXLIMIT_ADMIN__ADDRESS", "off")];
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Setup { rules: path.to_owned(), environment, grpc: SocketAddr::from(([127, 0, 0, 1], 0)) }
     }
 
@@ -100,6 +106,12 @@ impl Fluxlimit {
     pub(crate) async fn run(arguments: &[&str], environment: &[(String, String)]) -> (ExitStatus, String) {
         let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
         Process::start("fluxlimit", program, arguments, environment).finished().await
+    }
+
+    /// Where its admin listener is, which it was started with.
+    pub(crate) async fn admin(&mut self) -> SocketAddr {
+        let found = self.process.output_with("a line for the admin", |log| listener(log, Protocol::Admin));
+        found.await
     }
 
     /// Waits until it is ready.
@@ -186,12 +198,17 @@ impl RuleDirectory {
 enum Protocol {
     Grpc,
     Http,
+    Admin,
 }
 
 /// The address in the log line that says that this protocol is being listened for.
 fn listener(log: &str, wanted: Protocol) -> Option<SocketAddr> {
     log.lines().filter(|line| line.contains("listening")).find_map(|line| {
-        let protocol = if line.contains("grpc") { Protocol::Grpc } else { Protocol::Http };
+        let protocol = match line {
+            _ if line.contains("grpc") => Protocol::Grpc,
+            _ if line.contains("admin") => Protocol::Admin,
+            _ => Protocol::Http,
+        };
         (protocol == wanted).then(|| address_in(line)).flatten()
     })
 }

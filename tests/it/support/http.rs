@@ -61,7 +61,8 @@ impl Client {
         self.send(Method::POST, path, &[], body.into()).await
     }
 
-    async fn send(
+    /// Sends any request and reads the whole answer.
+    pub(crate) async fn send(
         &mut self,
         method: Method,
         path: &str,

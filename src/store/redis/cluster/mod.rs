@@ -31,13 +31,13 @@ use tokio::task::JoinHandle;
 use super::eviction::Eviction;
 use super::settings::Settings;
 use crate::algorithm::State;
-use crate::engine::{Key, Settlement};
+use crate::engine::{Key, Outcome, Settlement};
 use crate::store::queue::Reply;
 use crate::store::{Observer, Settling, Store, StoreError};
 use crate::time::{Clock, Stopwatch};
 use errand::{Caller, Errand, Settled};
 pub use parts::only_slot;
-use parts::{GiveBack, Part, Walk};
+use parts::{GiveBack, Part, Walk, parts};
 use reader::Readers;
 use routes::{Routes, keep_current};
 pub(super) use slot::Tag;
@@ -88,6 +88,12 @@ impl ClusterStore {
     pub fn queued(&self) -> usize {
         self.routes.waiting()
     }
+
+    /// Settlements that may wait to be sent: the settings' bound for each node that is known.
+    #[must_use]
+    pub fn max_queued(&self) -> usize {
+        self.routes.max_waiting()
+    }
 }
 
 impl Drop for ClusterStore {
@@ -104,11 +110,18 @@ impl Store for ClusterStore {
                 let work = self.routes.wire().settle(settlement, false);
                 self.routes.send(Errand::new(slot, work, Caller::Whole(reply), Stopwatch::start()));
             }
+            None if settlement.resets => {
+                tokio::spawn(reset_in_parts(Arc::clone(&self.routes), settlement.clone(), reply));
+            }
             None => {
                 tokio::spawn(settle_in_parts(Arc::clone(&self.routes), settlement.clone(), reply));
             }
         }
         Settling::Later(ticket)
+    }
+
+    fn names(&self, settlement: &Settlement) -> Vec<Box<[u8]>> {
+        self.routes.wire().settle(settlement, false).keys().map(Into::into).collect()
     }
 
     /// Asks any node for the map of the slots.
@@ -140,6 +153,18 @@ async fn settle_in_parts(routes: Arc<Routes>, whole: Settlement, reply: Reply) {
         tracing::debug!(%error, "hits of a refused request could not be given back");
     }
     reply.send(Ok(walk.outcome()));
+}
+
+/// Resets the keys of each slot. The slots need not wait for each other; after an error some may be reset and some
+/// not, and to do it again is no harm.
+async fn reset_in_parts(routes: Arc<Routes>, whole: Settlement, reply: Reply) {
+    if reply.is_unwanted() {
+        return;
+    }
+    let (watch, parts) = (Stopwatch::start(), parts(&whole));
+    let reset = join_all(parts.iter().map(|part| settle_part(&routes, part, watch))).await;
+    let failure = reset.into_iter().find_map(Result::err);
+    reply.send(failure.map_or_else(|| Ok(Outcome::default()), Err));
 }
 
 async fn settle_part(routes: &Routes, part: &Part, watch: Stopwatch) -> Result<Settled, StoreError> {

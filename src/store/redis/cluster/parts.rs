@@ -156,6 +156,7 @@ fn part(whole: &Settlement, slot: u16) -> Part {
     settlement.quota_passes = true;
     settlement.global_shadow = whole.global_shadow;
     settlement.refused = whole.refused;
+    settlement.resets = whole.resets;
     Part { slot, settlement, places }
 }
 

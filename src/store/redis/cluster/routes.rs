@@ -126,6 +126,11 @@ impl Routes {
         self.map.load().nodes.iter().map(|node| node.waiting()).sum()
     }
 
+    /// How many may.
+    pub(super) fn max_waiting(&self) -> usize {
+        self.map.load().nodes.len() * self.settings.max_waiting
+    }
+
     /// Sends `errand` to the node that it is for, or else to the one that serves its slot.
     pub(super) fn send(&self, errand: Errand) {
         let map = self.map.load();

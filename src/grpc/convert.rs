@@ -1,6 +1,6 @@
-//! The same the other way round, for whoever asks.
+//! Messages from a [`Request`] and to a [`Decision`], for whoever asks. Nothing is decided here.
 
-use super::super::message::{
+use super::message::{
     self, Code as CodeNumber, DescriptorStatus, RateLimit, RateLimitDescriptor, RateLimitOverride,
     RateLimitRequest, RateLimitResponse,
 };
@@ -9,7 +9,7 @@ use crate::limit::Unit;
 use crate::request::{Descriptor, Request};
 
 /// The message that asks `request`.
-pub(in crate::grpc) fn asked(request: &Request) -> RateLimitRequest {
+pub(super) fn asked(request: &Request) -> RateLimitRequest {
     RateLimitRequest {
         domain: request.domain.clone(),
         descriptors: request.descriptors.iter().map(descriptor).collect(),
@@ -34,7 +34,7 @@ fn descriptor(descriptor: &Descriptor) -> RateLimitDescriptor {
 }
 
 /// The decision that `message` says, or what is wrong with it.
-pub(in crate::grpc) fn decision(message: RateLimitResponse) -> Result<Decision, String> {
+pub(super) fn decision(message: RateLimitResponse) -> Result<Decision, String> {
     let headers = message.response_headers_to_add.into_iter();
     Ok(Decision {
         code: code(message.overall_code)?,
@@ -90,8 +90,10 @@ fn value(value_of: prost_types::Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
     use smallvec::smallvec;
 
+    use super::super::wire;
     use super::*;
     use crate::request::{Entry, Override};
 
@@ -99,15 +101,15 @@ mod tests {
     fn what_is_asked_is_what_the_server_reads() {
         let request = Request {
             domain: "edge".into(),
-            descriptors: vec![Descriptor {
-                entries: vec![Entry::new("k", &b"\xff"[..])],
+            descriptors: smallvec![Descriptor {
+                entries: smallvec![Entry::new("k", &b"\xff"[..])],
                 limit: Override::new(5, 2, Some(3)).ok(),
                 hits_addend: Some(0),
                 is_negative_hits: true,
             }],
             hits_addend: 7,
         };
-        assert_eq!(super::super::request(asked(&request)), Ok(request));
+        assert_eq!(wire::request(&asked(&request).encode_to_vec().into()), Ok(request));
     }
 
     #[test]
@@ -130,7 +132,7 @@ mod tests {
             headers: vec![Header { name: "a".into(), value: "b".to_owned() }],
             metadata: Some(Map::from([("m".to_owned(), Value::Map(inner)), ("t".to_owned(), "u".into())])),
         };
-        let message = super::super::response(decision.clone());
+        let message = RateLimitResponse::decode(&wire::framed(&decision)[5..]).unwrap();
         assert_eq!(super::decision(message.clone()), Ok(decision));
         let unknown = RateLimitResponse { overall_code: 0, ..message };
         assert_eq!(super::decision(unknown), Err("code 0".to_owned()));

@@ -1,0 +1,173 @@
+//! Programs that run for a row and end with it.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::error::Error;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub(crate) type Failure = Box<dyn Error>;
+
+/// How long a program may take until it serves: 100,000 rules or a new database on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_mins(2);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A directory for the time of a row. Its name tells whose it is, should this program be killed and leave it behind.
+pub(crate) fn scratch() -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix("fluxlimit-bench-").tempdir()
+}
+
+/// How a program is started.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) path: &'a Path,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) cores: &'a [usize],
+    /// The user, where it must not be root.
+    pub(crate) user: Option<&'static str>,
+    /// What ends it.
+    pub(crate) stop: Signal,
+}
+
+impl<'a> Program<'a> {
+    pub(crate) fn new(name: &'a str, path: &'a Path, cores: &'a [usize]) -> Self {
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        Self { name, path, arguments, environment, cores, user: None, stop: Signal::KILL }
+    }
+
+    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Starts it; what it prints goes to a file in `directory`.
+    pub(crate) fn start(self, directory: &Path) -> Result<Child, Failure> {
+        let log = directory.join(format!("{}.log", self.name));
+        let output = File::create(&log)?;
+        // Both replace themselves by the next program, so the process is the program's. It ends when this one does.
+        let mut command = Command::new("setpriv");
+        let signal = if self.stop == Signal::INT { "INT" } else { "KILL" };
+        if let Some(user) = self.user {
+            command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+        }
+        command.args(["--pdeathsig", signal, "taskset", "-c", &core_list(self.cores)]);
+        command.arg(self.path).args(&self.arguments).envs(self.environment).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let process = command.spawn().map_err(|error| format!("setpriv: {error}"))?;
+        Ok(Child { process, stop: self.stop, name: self.name.to_owned(), log })
+    }
+}
+
+fn core_list(cores: &[usize]) -> String {
+    cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// A running program, ended on drop.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: std::process::Child,
+    stop: Signal,
+    name: String,
+    log: PathBuf,
+}
+
+impl Child {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn output(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Waits until there is what is waited for, and fails if the program ends before.
+    pub(crate) fn until<T>(&mut self, mut found: impl FnMut(&Self) -> Option<T>) -> Result<T, Failure> {
+        let waiting_since = Instant::now();
+        loop {
+            if let Some(found) = found(self) {
+                return Ok(found);
+            }
+            if let Some(status) = self.process.try_wait()? {
+                return Err(format!("{} ended ({status}):\n{}", self.name, self.output()).into());
+            }
+            if waiting_since.elapsed() > START_TIMEOUT {
+                return Err(format!("{} does not serve:\n{}", self.name, self.output()).into());
+            }
+            sleep(PAUSE);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // After a failed wait the number may be somebody else's, but then the process has been waited for.
+        if matches!(self.process.try_wait(), Ok(None))
+            && let Some(pid) = Pid::from_raw(self.process.id().cast_signed())
+        {
+            let _ = kill_process(pid, self.stop);
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// Runs a program to its end and takes what it prints.
+pub(crate) fn output_of(program: &str, arguments: &[&str]) -> Result<String, Failure> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| missing(program, &error))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{program} failed ({}): {text}{message}", output.status).into());
+    }
+    Ok(text)
+}
+
+fn missing(program: &str, error: &io::Error) -> String {
+    format!("{program}: {error}{}", hint(program).map(|hint| format!("; {hint}")).unwrap_or_default())
+}
+
+/// Where a program comes from.
+pub(crate) fn hint(program: &str) -> Option<&'static str> {
+    Some(match program {
+        "h2load" => "it is in Debian's package nghttp2-client",
+        "redis-server" => "it is in Debian's package redis-server",
+        "redis-cli" | "redis-benchmark" => "it is in Debian's package redis-tools",
+        "psql" | "pgbench" | "postgres" => "it is in Debian's package postgresql",
+        "taskset" | "setpriv" => "it is in Debian's package util-linux",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_ended_with_its_owner() {
+        let directory = scratch().expect("a directory");
+        let script = Program::new("sh", Path::new("sh"), &[0]).with(&["-c", "echo up; exec sleep 1000"]);
+        let mut child = script.start(directory.path()).expect("it starts");
+        child.until(|child| child.output().contains("up").then_some(())).expect("it prints");
+        let pid = child.pid();
+        drop(child);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn a_program_that_ends_says_why() {
+        let directory = scratch().expect("a directory");
+        let script = Program::new("sh", Path::new("sh"), &[0]).with(&["-c", "echo no such luck; exit 3"]);
+        let mut child = script.start(directory.path()).expect("it starts");
+        let failure = child.until(|_| None::<()>).expect_err("it ends");
+        assert!(failure.to_string().contains("no such luck"), "{failure}");
+        assert!(output_of("h2load-that-is-not-there", &[]).is_err());
+        assert!(missing("h2load", &io::ErrorKind::NotFound.into()).contains("nghttp2-client"));
+    }
+}
