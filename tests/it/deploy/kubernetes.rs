@@ -19,12 +19,42 @@ const TIME_TO_END_S: u64 = 5;
 
 /// A folder with monitoring, as docs/kubernetes.md puts them together.
 fn with_monitoring() -> Rendered {
-    // Inside the repository, because kustomize takes relative paths only.
-    let directory = tempfile::tempdir_in(repository().join("target")).unwrap();
-    let kustomization = "resources: [../../examples/kubernetes/redis]\n\
-                         components: [../../examples/kubernetes/monitoring]\nnamespace: fluxlimit\n";
-    fs::write(directory.path().join("kustomization.yaml"), kustomization).unwrap();
+    let page = read("docs/kubernetes.md");
+    let kustomization =
+        page.split("```yaml\n").find(|block| block.contains("components:")).expect("an example");
+    let kustomization = kustomization.split("```").next().unwrap();
+    // Two levels down, and inside the repository, because kustomize takes relative paths only.
+    let target = repository().join("target");
+    fs::create_dir_all(&target).unwrap();
+    let directory = tempfile::tempdir_in(target).unwrap();
+    let file = directory.path().join("kustomization.yaml");
+    fs::write(file, kustomization.replace("[examples/", "[../../examples/")).unwrap();
     Rendered::at(directory.path().to_str().unwrap())
+}
+
+/// What pages tell to apply, after `-k` or `-f`.
+fn applied(page: &str, flag: &str) -> Vec<String> {
+    let page = read(page);
+    let commands = page.lines().filter_map(|line| line.split_once(&format!("kubectl apply {flag} ")));
+    commands.map(|(_, path)| path.split([' ', '`']).next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn everything_that_pages_tell_to_apply_is_there() {
+    let mut found = 0;
+    let gateways = ["istio", "envoy-gateway", "contour"].map(|name| format!("examples/{name}/README.md"));
+    let pages = ["README.md", "docs/kubernetes.md"].map(str::to_owned).into_iter().chain(gateways);
+    for page in pages {
+        for folder in applied(&page, "-k") {
+            assert!(!Rendered::at(&folder).objects.is_empty(), "{page}: {folder}");
+            found += 1;
+        }
+        for file in applied(&page, "-f") {
+            assert!(!documents(&read(&file)).is_empty(), "{page}: {file}");
+            found += 1;
+        }
+    }
+    assert!(found >= 8, "{found}");
 }
 
 #[test]
