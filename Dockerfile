@@ -21,6 +21,7 @@ RUN mkdir -p src benches && echo 'fn main() {}' >src/main.rs && touch src/lib.rs
 # are the same either way.
 COPY src src
 COPY sql sql
+COPY config config
 # The touched files are newer than what was built above, whatever the clock said where they were written.
 RUN touch src/main.rs src/lib.rs && \
     cargo rustc --locked --release --bin fluxlimit -- -C target-feature=+crt-static -C strip=debuginfo

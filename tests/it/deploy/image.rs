@@ -61,9 +61,22 @@ fn cargo_can_build_dependencies_from_what_the_first_step_leaves() {
     let (make_files, build) = run.rsplit_once(" && ").expect("files, then the build");
     assert!(build.starts_with("cargo build --locked --release"), "{build}");
     succeeds(Command::new("sh").arg("-euc").arg(make_files).current_dir(directory.path()));
-    // All that a build does before it compiles.
-    let checked = ["metadata", "--locked", "--offline", "--format-version", "1", "--no-deps"];
-    succeeds(Command::new(env!("CARGO")).args(checked).current_dir(directory.path()));
+    let described = ["metadata", "--locked", "--offline", "--format-version", "1", "--no-deps"];
+    let described = succeeds(Command::new(env!("CARGO")).args(described).current_dir(directory.path()));
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    let has = |kind: &str, name: &str| {
+        let targets = described["packages"][0]["targets"].as_array().unwrap();
+        targets.iter().any(|target| target["name"] == name && target["kind"][0] == kind)
+    };
+    // Here cargo leaves out a target without a file; a build would fail.
+    let manifest = read("Cargo.toml");
+    let sections = manifest.split("\n[[").skip(1).filter_map(|section| section.split_once("]]\nname = \""));
+    let sections: Vec<_> = sections.map(|(kind, rest)| (kind, rest.split('"').next().unwrap())).collect();
+    assert!(sections.contains(&("bin", "fluxlimit")) && sections.len() >= 2, "{sections:?}");
+    assert!(has("lib", "fluxlimit"));
+    for (kind, name) in sections {
+        assert!(has(kind, name), "the first step leaves no file for the {kind} {name}");
+    }
 }
 
 fn included(folder: &Path, found: &mut Vec<PathBuf>) {
