@@ -2,37 +2,69 @@
 //!
 //! What is spoken on a connection is the business of `grpc` and `http`.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 /// How many connections a listener holds and how long it waits for them at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Most connections at once; more wait in the kernel's queue until one ends.
+    /// Most connections at once.
     pub connections: usize,
+    /// What becomes of a connection beyond them.
+    pub beyond: Beyond,
     /// How long what is in flight may take to finish after the stop, in milliseconds.
     pub stop_ms: u64,
+}
+
+/// What becomes of a connection that arrives while all places are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// It waits in the kernel's queue until another ends: nobody who has a place loses it.
+    Waits,
+    /// It takes the place of the connection that was not used for longest, which is cut off: nobody who holds
+    /// places can keep others out. For fronts whose clients ask, read and are done.
+    Replaces,
 }
 
 /// How long accepting pauses when the process is out of file descriptors or memory, in milliseconds:
 /// the failed connection stays in the kernel's queue, so trying again at once would spin.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Tells a connection that the server stops.
+/// What a connection knows of its listener, and its listener of it.
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Place {
+    stopped: watch::Receiver<bool>,
+    /// Counts uses of all connections, so that two uses can be told apart by their order.
+    uses: Arc<AtomicU64>,
+    /// The last use of this one.
+    used: Arc<AtomicU64>,
+}
 
-impl Stop {
+impl Place {
     /// Waits until the server stops.
-    pub async fn told(mut self) {
+    pub async fn stopped(mut self) {
         // An error means that the sender is gone, and so is the server.
-        let _ = self.0.wait_for(|told| *told).await;
+        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    /// Says that the connection was used just now: a request began.
+    pub fn mark_used(&self) {
+        self.used.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// When it was used last: a number that grows with each use of any connection.
+    #[must_use]
+    pub fn last_use(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 }
 
@@ -47,35 +79,127 @@ pub async fn serve<Serve, Served>(
     stop: impl Future<Output = ()>,
     connection: Serve,
 ) where
-    Serve: Fn(TcpStream, Stop) -> Served,
+    Serve: Fn(TcpStream, Place) -> Served,
     Served: Future<Output = ()> + Send + 'static,
 {
-    let (tell, told) = watch::channel(false);
-    let mut open = JoinSet::new();
+    let (tell, stopped) = watch::channel(false);
+    let uses = Arc::<AtomicU64>::default();
+    let mut open = Open::new(bounds);
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             biased;
             () = &mut stop => break,
-            Some(ended) = open.join_next() => report(ended),
-            stream = accept(&listener), if open.len() < bounds.connections => {
-                open.spawn(connection(stream, Stop(told.clone())));
-                if open.len() == bounds.connections {
-                    tracing::warn!(connections = open.len(), "no more connections are accepted until one ends");
-                }
+            () = open.one_ended(), if !open.is_empty() => {}
+            stream = accept(&listener), if open.accepts() => {
+                open.make_room().await;
+                let place = Place { stopped: stopped.clone(), uses: uses.clone(), used: Arc::default() };
+                place.mark_used();
+                open.add(&place, connection(stream, place.clone()));
             }
         }
     }
     drop(listener);
     tell.send_replace(true);
-    let all_ended = async {
-        while let Some(ended) = open.join_next().await {
-            report(ended);
+    open.end().await;
+}
+
+/// The connections of one listener.
+struct Open {
+    bounds: Bounds,
+    tasks: JoinSet<()>,
+    /// What is needed to choose one to cut off and to do it; empty if none ever is.
+    replaceable: HashMap<Id, (AbortHandle, Arc<AtomicU64>)>,
+    /// Whether the log says that the bound was reached, and how many were cut off since.
+    full: Option<u64>,
+}
+
+impl Open {
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, tasks: JoinSet::new(), replaceable: HashMap::new(), full: None }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.tasks.len() >= self.bounds.connections
+    }
+
+    /// Whether another connection may be taken from the kernel's queue.
+    fn accepts(&self) -> bool {
+        self.bounds.beyond == Beyond::Replaces || !self.is_full()
+    }
+
+    /// Cuts off the connection that was not used for longest, if there is no room for one more.
+    async fn make_room(&mut self) {
+        if !self.is_full() {
+            return;
         }
-    };
-    if tokio::time::timeout(Duration::from_millis(bounds.stop_ms), all_ended).await.is_err() {
-        tracing::warn!(connections = open.len(), stop_ms = bounds.stop_ms, "connections cut off at the stop");
-        open.shutdown().await;
+        let longest_unused = self.replaceable.values().min_by_key(|(_, used)| used.load(Ordering::Relaxed));
+        if let Some((task, _)) = longest_unused {
+            task.abort();
+            *self.full.get_or_insert(0) += 1;
+        }
+        while self.is_full() {
+            self.one_ended().await;
+        }
+    }
+
+    fn add(&mut self, place: &Place, served: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(served);
+        if self.bounds.beyond == Beyond::Replaces {
+            self.replaceable.insert(task.id(), (task, place.used.clone()));
+        }
+        if self.is_full() && self.full.is_none() {
+            self.full = Some(0);
+            let connections = self.bounds.connections;
+            match self.bounds.beyond {
+                Beyond::Waits => {
+                    tracing::warn!(connections, "all places are taken; more connections wait until one ends");
+                }
+                Beyond::Replaces => {
+                    tracing::warn!(
+                        connections,
+                        "all places are taken; another takes the place of the one that was not used for longest"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Waits until a connection has ended; at once if there is none.
+    async fn one_ended(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return };
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        self.replaceable.remove(&id);
+        report(ended.map(|(_, ())| ()));
+        // Half of the bound, or each connection at the bound that ends would be two lines in the log.
+        let connections = self.tasks.len();
+        if let Some(replaced) = self.full
+            && connections <= self.bounds.connections / 2
+        {
+            self.full = None;
+            tracing::info!(connections, replaced, "there are places again");
+        }
+    }
+
+    /// Waits for all to end, but only so long; then cuts off the rest.
+    async fn end(mut self) {
+        let all_ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                report(ended);
+            }
+        };
+        let stop_ms = self.bounds.stop_ms;
+        if tokio::time::timeout(Duration::from_millis(stop_ms), all_ended).await.is_err() {
+            tracing::warn!(connections = self.tasks.len(), stop_ms, "connections cut off at the stop");
+            self.tasks.shutdown().await;
+        }
     }
 }
 
@@ -117,18 +241,39 @@ fn report(ended: Result<(), JoinError>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::net::SocketAddr;
+    use std::sync::atomic::AtomicUsize;
 
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::{Notify, oneshot};
 
     use super::*;
 
-    async fn listen() -> (TcpListener, std::net::SocketAddr) {
+    const BOUNDS: Bounds = Bounds { connections: 10, beyond: Beyond::Waits, stop_ms: 60_000 };
+
+    async fn listen() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)
+    }
+
+    /// Answers every byte with one, until the client closes.
+    async fn echo(mut stream: TcpStream, place: Place) {
+        let mut byte = [0; 1];
+        while let Ok(1) = stream.read(&mut byte).await {
+            place.mark_used();
+            stream.write_all(&byte).await.unwrap();
+        }
+    }
+
+    async fn use_once(client: &mut TcpStream) {
+        client.write_all(b"!").await.unwrap();
+        client.read_exact(&mut [0; 1]).await.unwrap();
+    }
+
+    async fn is_cut_off(client: &mut TcpStream) -> bool {
+        let read = tokio::time::timeout(Duration::from_secs(20), client.read(&mut [0; 1])).await;
+        read.expect("it is cut off in time").unwrap_or(0) == 0
     }
 
     #[tokio::test]
@@ -138,20 +283,16 @@ mod tests {
         let started = Arc::new(Notify::new());
         let ended = Arc::new(AtomicUsize::new(0));
         let (start, end) = (started.clone(), ended.clone());
-        let server = tokio::spawn(serve(
-            listener,
-            Bounds { connections: 10, stop_ms: 60_000 },
-            async { drop(stopped.await) },
-            move |_stream, stop| {
+        let server =
+            tokio::spawn(serve(listener, BOUNDS, async { drop(stopped.await) }, move |_stream, place| {
                 let (start, end) = (start.clone(), end.clone());
                 async move {
                     start.notify_one();
-                    stop.told().await;
+                    place.stopped().await;
                     tokio::task::yield_now().await;
                     end.fetch_add(1, Ordering::SeqCst);
                 }
-            },
-        ));
+            }));
         let _client = TcpStream::connect(address).await.unwrap();
         started.notified().await;
         stop.send(()).unwrap();
@@ -167,9 +308,9 @@ mod tests {
         let start = started.clone();
         let server = tokio::spawn(serve(
             listener,
-            Bounds { connections: 10, stop_ms: 1 },
+            Bounds { stop_ms: 1, ..BOUNDS },
             async move { started.notified().await },
-            move |stream, _stop| {
+            move |stream, _place| {
                 let start = start.clone();
                 async move {
                     start.notify_one();
@@ -180,30 +321,43 @@ mod tests {
         ));
         let mut client = TcpStream::connect(address).await.unwrap();
         server.await.unwrap();
-        assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        assert!(is_cut_off(&mut client).await);
     }
 
     #[tokio::test]
     async fn more_connections_than_the_bound_wait_for_one_to_end() {
         let (listener, address) = listen().await;
-        let server = tokio::spawn(serve(
-            listener,
-            Bounds { connections: 1, stop_ms: 1 },
-            std::future::pending(),
-            |mut stream, _stop| async move {
-                use tokio::io::AsyncWriteExt;
-                stream.write_all(b"!").await.unwrap();
-                // Until the client closes.
-                let _ = stream.read(&mut [0; 1]).await;
-            },
-        ));
+        let bounds = Bounds { connections: 1, ..BOUNDS };
+        let server = tokio::spawn(serve(listener, bounds, std::future::pending(), echo));
         let mut first = TcpStream::connect(address).await.unwrap();
-        first.read_exact(&mut [0; 1]).await.unwrap();
+        use_once(&mut first).await;
         let mut second = TcpStream::connect(address).await.unwrap();
-        tokio::task::yield_now().await;
+        second.write_all(b"!").await.unwrap();
+        use_once(&mut first).await;
         assert_eq!(second.try_read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(first);
         second.read_exact(&mut [0; 1]).await.unwrap();
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn beyond_the_bound_the_longest_unused_connection_gives_up_its_place() {
+        let (listener, address) = listen().await;
+        let bounds = Bounds { connections: 3, beyond: Beyond::Replaces, ..BOUNDS };
+        let server = tokio::spawn(serve(listener, bounds, std::future::pending(), echo));
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            use_once(&mut client).await;
+            clients.push(client);
+        }
+        use_once(&mut clients[0]).await;
+        let mut fourth = TcpStream::connect(address).await.unwrap();
+        use_once(&mut fourth).await;
+        assert!(is_cut_off(&mut clients[1]).await);
+        for client in [0, 2] {
+            use_once(&mut clients[client]).await;
+        }
         server.abort();
     }
 }

@@ -64,7 +64,9 @@ impl Client {
             return answer.map_err(|_| unreachable("it answers no JSON; is that the right port?".to_owned()));
         }
         let reason = answer.ok().and_then(|answer| Some(answer.get("error")?.as_str()?.to_owned()));
-        let reason = reason.unwrap_or_else(|| "is that the right port?".to_owned());
+        let Some(reason) = reason else {
+            return Err(unreachable(format!("it answers {}; is that the right port?", status.as_u16())));
+        };
         Err(AdminError::Refused { server: self.server.clone(), status, reason })
     }
 

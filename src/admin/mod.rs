@@ -24,7 +24,7 @@ use axum::{Extension, Router, middleware};
 use serde_json::{Value as Json, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{self, Bounds, Stop};
+use crate::connections::{self, Bounds, Place};
 use crate::health::Health;
 use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
@@ -122,9 +122,10 @@ impl Listener {
     /// Serves until `stop`, then finishes what is in flight, in bounded time.
     pub async fn serve(self, sources: Sources, stop: impl Future<Output = ()>) {
         let routes = routes(sources, self.access);
-        let connection = move |stream: TcpStream, stop: Stop| {
+        let connection = move |stream: TcpStream, place: Place| {
             let peer = Peer(stream.peer_addr().ok());
-            http::connection(stream, stop, routes.clone().layer(Extension(peer)))
+            let routes = routes.clone().layer(Extension(peer));
+            http::connection(stream, place, http::DEFAULT_TIMEOUT_MS, routes)
         };
         connections::serve(self.socket, self.bounds, stop, connection).await;
     }

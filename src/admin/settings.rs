@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::connections::Bounds;
+use crate::connections::{Beyond, Bounds};
 use crate::store::{Mistake, Password, Secret};
 use crate::yaml::Message;
 
@@ -47,7 +47,7 @@ impl Default for Settings {
             token: None,
             token_file: None,
             without_token: false,
-            bounds: Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS },
+            bounds: Bounds { connections: MAX_CONNECTIONS, beyond: Beyond::Replaces, stop_ms: STOP_MS },
         }
     }
 }

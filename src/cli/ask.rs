@@ -52,7 +52,7 @@ pub(super) struct Ask {
     #[arg(long, conflicts_with_all = ["server", "give_back"])]
     reset: bool,
     /// Resets only this limit of each descriptor: its number from 1, or its name
-    #[arg(long, value_name = "LIMIT", requires = "reset")]
+    #[arg(long, value_name = "LIMIT", requires = "reset", conflicts_with = "look")]
     only: Option<String>,
     #[command(flatten)]
     admin: Admin,

@@ -165,7 +165,7 @@ fn descriptor(found: &FoundDescriptor, resets: bool) -> String {
     if found.limits.is_empty() {
         return text;
     }
-    let titles = ["#", "limit", "algorithm", "used", "remaining", "state", ""];
+    let titles = ["#", "limit", "algorithm", "used", "remaining", "state"];
     let mut rows = vec![titles.map(|title| strong(title).to_string()).to_vec()];
     rows.extend(found.limits.iter().map(|limit| row(limit, resets)));
     text += &aligned("  ", &rows);
@@ -206,7 +206,7 @@ fn row(limit: &FoundLimit, resets: bool) -> Vec<String> {
         if limit.reset {
             good("reset").to_string()
         } else if resets {
-            "left".to_owned()
+            "kept".to_owned()
         } else {
             String::new()
         },

@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::connections::Bounds;
 use crate::limiter::breaker;
 use crate::store::{memory, postgres, redis as redis_store};
 use crate::yaml::Problem;
@@ -45,10 +44,10 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where HTTP is served.
     pub http: SocketAddr,
-    /// Bounds of the gRPC listener.
-    pub grpc_bounds: Bounds,
-    /// Bounds of the HTTP listener.
-    pub http_bounds: Bounds,
+    /// What gRPC clients may take of the server.
+    pub grpc_settings: grpc::Settings,
+    /// What HTTP clients may take of the server.
+    pub http_settings: http::Settings,
     /// Which pages the HTTP listener has that it need not have.
     pub endpoints: http::Endpoints,
     /// Where operators look and reset, and who may.
@@ -140,8 +139,8 @@ impl Default for Config {
             reload: reload::Settings::default(),
             grpc: DEFAULT_GRPC,
             http: DEFAULT_HTTP,
-            grpc_bounds: grpc::DEFAULT_BOUNDS,
-            http_bounds: http::DEFAULT_BOUNDS,
+            grpc_settings: grpc::Settings::default(),
+            http_settings: http::Settings::default(),
             endpoints: http::Endpoints::default(),
             admin: admin::Settings::default(),
             store: StoreKind::Memory,

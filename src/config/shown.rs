@@ -10,6 +10,9 @@ use crate::yaml::{self, Kind, Node, Reading};
 /// The file that explains every setting; a test holds its values equal to the defaults.
 const EXPLAINED: &str = include_str!("../../config/fluxlimit.yaml");
 
+/// The source of what nobody has set.
+const DEFAULT: &str = "default";
+
 /// A setting as it is in force.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shown {
@@ -56,30 +59,35 @@ impl Config {
 }
 
 fn defaults() -> Vec<Shown> {
-    let mut found = Vec::new();
+    // What is null there has no value unless somebody gives one.
+    let unset =
+        |setting: &Setting| Shown { path: setting.path, value: Json::Null, source: DEFAULT.to_owned() };
+    let mut defaults: Vec<Shown> = settings().map(unset).collect();
     let note = |setting: &'static Setting, value: &mut yaml::Value<'_, '_>| {
-        found.push(Shown::of(setting, value.node(), "default"));
+        if let Some(shown) = defaults.iter_mut().find(|shown| shown.path == setting.path) {
+            *shown = Shown::of(setting, value.node(), DEFAULT);
+        }
     };
     yaml::decode("config/fluxlimit.yaml", EXPLAINED.as_bytes(), |fields| each_field(fields, note));
-    found.sort_by_key(|shown| settings().position(|setting| setting.path == shown.path));
-    found
+    defaults
 }
 
 /// Whether nobody may see the value. A URL of a store may hold a password as well; see [`Config::store_shown`].
 fn is_secret(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path);
-    name.ends_with("password") || name.ends_with("token") || name == "headers" || path == "store"
+    name.ends_with("password") || name == "token" || name == "headers" || path == "store"
 }
 
 fn json(node: &Node) -> Json {
     match &node.kind {
         Kind::Scalar(scalar) => match scalar.reading() {
             Reading::Null => Json::Null,
-            Reading::Bool(value) => value.into(),
+            // `off` is a truth value as well, and mostly a word of ours.
+            Reading::Bool(value) if matches!(&*scalar.text, "true" | "false") => value.into(),
             Reading::Int(value) => value.into(),
             Reading::UInt(value) => value.into(),
             Reading::Float(value) => value.into(),
-            Reading::Text(_) | Reading::Bytes(_) => (&*scalar.text).into(),
+            Reading::Bool(_) | Reading::Text(_) | Reading::Bytes(_) => (&*scalar.text).into(),
         },
         Kind::List(items) => items.iter().map(json).collect(),
         // No setting is a map of its own names.

@@ -12,22 +12,18 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Ping, PingPong, RecvStream};
 use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
 
 use super::service::Calls;
-use super::{
-    CONNECTION_WINDOW_BYTES, KEEP_ALIVE_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_HEADER_BYTES,
-    MAX_RESET_STREAMS, MAX_STREAMS, STREAM_WINDOW_BYTES,
-};
+use super::settings::Settings;
+use super::upkeep::{Due, Overdue, Upkeep};
 
 /// Most turns of reading and answering before the task lets others run: a client that sends without
 /// pause must not hold a thread.
@@ -36,32 +32,31 @@ const MAX_TURNS: usize = 16;
 /// Most calls that are taken before they are answered, in one turn.
 const MAX_BURST: usize = 64;
 
-/// What h2 holds against small messages that were received and not yet read, in bytes: it counts each for 256
-/// at most. A burst on every stream must not end the connection, which it could with h2's default of half a
-/// connection's window.
-const SMALL_MESSAGES_BYTES: usize = MAX_STREAMS as usize * 256;
+/// What h2 holds against a small message that was received and not yet read, in bytes, at most. A burst on
+/// every stream must not end the connection, which it could with h2's default of half a connection's window.
+const SMALL_MESSAGE_BYTES: usize = 256;
 
 /// Why a connection ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error(transparent)]
     Http2(#[from] h2::Error),
-    #[error("the client gave no sign of life for {KEEP_ALIVE_TIMEOUT_MS} ms")]
-    Silent,
+    #[error(transparent)]
+    Overdue(#[from] Overdue),
 }
 
 /// A call that is not answered yet.
 pub(super) type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Answers the calls on `io` until it ends. When `stop` is ready the client is told to open no more, and
-/// what is in flight is finished. Calls end with their connection, as if the client had reset them.
+/// Answers the calls on `io` until it ends. When `stop` is ready, or the connection is old, the client is told
+/// to open no more, and what is in flight is finished. Calls end with their connection, as if the client had reset them.
 pub(super) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
     calls: Arc<Calls>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ConnectionError> {
-    let mut connection = http2().handshake::<_, Bytes>(io).await?;
-    let mut keep_alive = KeepAlive::new(connection.ping_pong().expect("taken once"));
+    let mut connection = http2(calls.settings()).handshake::<_, Bytes>(io).await?;
+    let mut upkeep = Upkeep::new(*calls.settings(), connection.ping_pong().expect("taken once"));
     let mut stop = pin!(stop);
     let mut is_stopping = false;
     let mut arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)> = Vec::new();
@@ -72,8 +67,11 @@ pub(super) async fn serve(
             is_stopping = true;
             connection.graceful_shutdown();
         }
-        if keep_alive.poll(context).is_ready() {
-            return Poll::Ready(Err(ConnectionError::Silent));
+        while let Poll::Ready(due) = upkeep.poll(context, !waiting.is_empty()) {
+            match due {
+                Due::GoAway => connection.graceful_shutdown(),
+                Due::CutOff(overdue) => return Poll::Ready(Err(overdue.into())),
+            }
         }
         for _ in 0..MAX_TURNS {
             // Everything that is here is taken before anything is answered: every look for more also writes.
@@ -85,6 +83,9 @@ pub(super) async fn serve(
                 }
             }
             let mut has_moved = !arrived.is_empty();
+            if has_moved {
+                upkeep.mark_used();
+            }
             for (request, respond) in arrived.drain(..) {
                 waiting.extend(calls.answer(request, respond));
             }
@@ -104,64 +105,34 @@ pub(super) async fn serve(
     .await
 }
 
-fn http2() -> h2::server::Builder {
+fn http2(settings: &Settings) -> h2::server::Builder {
+    let streams = settings.streams as usize;
     let mut builder = h2::server::Builder::new();
     builder
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .data_frame_budget(SMALL_MESSAGES_BYTES);
+        .max_concurrent_streams(settings.streams)
+        // When many calls time out at once, Envoy resets them all; with h2's default of 20 the connection
+        // would be closed for it. Never more than all streams can be such, so an honest client never reaches
+        // it, and a hostile one is cut off there.
+        .max_pending_accept_reset_streams(streams)
+        .max_header_list_size(settings.header_bytes)
+        .initial_window_size(settings.stream_window_bytes)
+        .initial_connection_window_size(settings.connection_window_bytes)
+        .data_frame_budget(streams * SMALL_MESSAGE_BYTES);
     builder
-}
-
-/// Asks the client for a sign of life now and then.
-struct KeepAlive {
-    pings: PingPong,
-    timer: Pin<Box<Sleep>>,
-    is_asked: bool,
-}
-
-impl KeepAlive {
-    fn new(pings: PingPong) -> Self {
-        let timer = Box::pin(sleep(Duration::from_millis(KEEP_ALIVE_INTERVAL_MS)));
-        Self { pings, timer, is_asked: false }
-    }
-
-    /// Ready once the client owes an answer for too long.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            // A broken connection is seen by whoever reads from it.
-            if self.is_asked && self.pings.poll_pong(context).is_ready() {
-                self.is_asked = false;
-                self.wait(KEEP_ALIVE_INTERVAL_MS);
-            }
-            ready!(self.timer.as_mut().poll(context));
-            if self.is_asked {
-                return Poll::Ready(());
-            }
-            self.is_asked = self.pings.send_ping(Ping::opaque()).is_ok();
-            self.wait(KEEP_ALIVE_TIMEOUT_MS);
-        }
-    }
-
-    fn wait(&mut self, ms: u64) {
-        self.timer.set(sleep(Duration::from_millis(ms)));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::task::Waker;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
 
     use tokio::io::ReadBuf;
 
     use super::super::service::Service;
     use super::*;
     use crate::health::Health;
-    use crate::limiter::{Limiter, Settings};
+    use crate::limiter::{self, Limiter};
     use crate::metrics::Metrics;
     use crate::store::memory::{self, MemoryStore};
     use crate::time::SystemClock;
@@ -171,9 +142,13 @@ mod tests {
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
     fn calls() -> Arc<Calls> {
+        calls_with(Settings::default())
+    }
+
+    fn calls_with(settings: Settings) -> Arc<Calls> {
         let store = MemoryStore::new(memory::Settings::default(), Arc::new(SystemClock));
-        let limiter = Limiter::new(Arc::new(store), Arc::new(Metrics::new()), Settings::default());
-        Arc::new(Calls::new(Arc::new(Service::new(Arc::new(limiter), Arc::new(Health::new())))))
+        let limiter = Limiter::new(Arc::new(store), Arc::new(Metrics::new()), limiter::Settings::default());
+        Arc::new(Calls::new(Arc::new(Service::new(Arc::new(limiter), Arc::new(Health::new()), settings))))
     }
 
     /// A client that has sent another request whenever its server comes back to look.
@@ -242,7 +217,7 @@ mod tests {
             client
         };
         let (_client, ended) = tokio::join!(greeting, serve(server, calls(), std::future::pending()));
-        assert!(matches!(ended, Err(ConnectionError::Silent)), "{ended:?}");
+        assert!(matches!(ended, Err(ConnectionError::Overdue(Overdue::Silent { .. }))), "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -255,5 +230,49 @@ mod tests {
         tokio::time::sleep(Duration::from_mins(10)).await;
         assert!(!server.is_finished());
         client.abort();
+    }
+
+    /// Serves with these settings to a client of h2 that holds a call open if it is to, until the connection ends,
+    /// and gives back what the client failed to do in time. Who closes first is a matter of chance.
+    async fn overdue(settings: Settings, holds_a_call: bool) -> Option<Overdue> {
+        let (client, server) = tokio::io::duplex(4096);
+        let server = tokio::spawn(serve(server, calls_with(settings), std::future::pending()));
+        let (sender, connection) = h2::client::handshake(client).await.unwrap();
+        let client = tokio::spawn(connection);
+        let mut sender = sender.ready().await.unwrap();
+        let head = Request::post("http://front/grpc.health.v1.Health/Watch");
+        let head = head.header("content-type", "application/grpc").body(()).unwrap();
+        let call = holds_a_call.then(|| {
+            let (response, mut stream) = sender.send_request(head, false).unwrap();
+            stream.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+            (response, stream)
+        });
+        let ended = tokio::time::timeout(Duration::from_hours(2), server).await;
+        let ended = ended.expect("it ends").unwrap();
+        drop((call, sender));
+        client.abort();
+        match ended {
+            Err(ConnectionError::Overdue(overdue)) => Some(overdue),
+            Ok(()) | Err(ConnectionError::Http2(_)) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_connection_ends_and_is_cut_off_if_its_calls_do_not() {
+        let settings = Settings { max_age_ms: 1000, max_age_grace_ms: 500, ..Settings::default() };
+        let begun = tokio::time::Instant::now();
+        assert_eq!(overdue(settings, false).await, None);
+        assert!((900..=1100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        assert_eq!(overdue(settings, true).await, Some(Overdue::Lingering { grace_ms: 500 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_and_one_with_a_call_does_not() {
+        let settings = Settings { max_age_ms: 3_600_000, max_idle_ms: 1000, ..Settings::default() };
+        let begun = tokio::time::Instant::now();
+        assert_eq!(overdue(settings, false).await, None);
+        assert!(begun.elapsed() <= Duration::from_secs(2), "{:?}", begun.elapsed());
+        let busy = tokio::time::timeout(Duration::from_mins(10), overdue(settings, true)).await;
+        assert!(busy.is_err(), "it ended: {busy:?}");
     }
 }

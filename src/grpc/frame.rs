@@ -2,7 +2,6 @@
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -11,12 +10,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tonic::Status;
 
-/// Largest message, in bytes. Envoy's are below 1 KiB unless a header of the request is huge.
-pub(super) const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
-
-/// Most bytes of unfinished messages that one connection may make the server hold: without it, 4,096
-/// streams that each stop one byte short of 1 MiB would hold 4 GiB.
-const MAX_HELD_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
+use super::unfinished::Unfinished;
 
 /// Length of what stands before a message: one byte of flags, four of length.
 const PREFIX_BYTES: usize = 5;
@@ -34,9 +28,9 @@ pub(super) enum FrameError {
     Compressed,
     #[error("unknown flags {flags} before the message; expected 0")]
     UnknownFlags { flags: u8 },
-    #[error("a message of {found} bytes; expected at most {MAX_MESSAGE_BYTES}")]
-    TooLarge { found: usize },
-    #[error("too many unfinished messages on this connection")]
+    #[error("a message of {found} bytes; expected at most {most}")]
+    TooLarge { found: usize, most: usize },
+    #[error("too many unfinished messages")]
     TooManyUnfinished,
     #[error("the request was cut off")]
     CutOff,
@@ -62,32 +56,6 @@ impl From<FrameError> for Status {
     }
 }
 
-/// Counts the bytes of unfinished messages of one connection.
-#[derive(Debug, Default)]
-pub(super) struct Unfinished(AtomicUsize);
-
-/// What one stream holds; given back when dropped.
-struct Held<'a> {
-    unfinished: &'a Unfinished,
-    bytes: usize,
-}
-
-impl Held<'_> {
-    fn add(&mut self, bytes: usize) -> Result<(), FrameError> {
-        let before = self.unfinished.0.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        if before + bytes > MAX_HELD_BYTES { Err(FrameError::TooManyUnfinished) } else { Ok(()) }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.unfinished.0.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
-    }
-}
-
 /// What of a body is here without waiting.
 #[derive(Debug, Default)]
 pub(super) struct Received {
@@ -95,12 +63,12 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// The message, if all of `body` is here.
-    pub(super) fn message(&self, body: &impl Body) -> Option<Result<Bytes, FrameError>> {
+    /// The message, if all of `body` is here; one of more than `most` bytes is refused.
+    pub(super) fn message(&self, body: &impl Body, most: usize) -> Option<Result<Bytes, FrameError>> {
         if !body.is_end_stream() {
             return None;
         }
-        Some(match missing_bytes(&self.first) {
+        Some(match missing_bytes(&self.first, most) {
             Err(error) => Err(error),
             Ok(None) => Err(FrameError::NoMessage),
             Ok(Some(0)) => Ok(self.first.slice(PREFIX_BYTES..)),
@@ -131,10 +99,11 @@ pub(super) async fn read<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let mut held = Held { unfinished, bytes: 0 };
+    let mut held = unfinished.begin()?;
+    let most = unfinished.max_message_bytes();
     let Received { mut first } = received;
     let mut joined = BytesMut::new();
-    let mut missing = missing_bytes(&first)?;
+    let mut missing = missing_bytes(&first, most)?;
     if !body.is_end_stream() {
         held.add(first.len())?;
     }
@@ -143,13 +112,13 @@ where
         let length = data.len();
         if first.is_empty() {
             first = data;
-            missing = missing_bytes(&first)?;
+            missing = missing_bytes(&first, most)?;
         } else {
             if joined.is_empty() {
                 joined.extend_from_slice(&first);
             }
             joined.extend_from_slice(&data);
-            missing = missing_bytes(&joined)?;
+            missing = missing_bytes(&joined, most)?;
         }
         if body.is_end_stream() {
             break;
@@ -165,7 +134,7 @@ where
 }
 
 /// How many bytes are missing from the message that `received` begins with; `None` if nothing was received.
-fn missing_bytes(received: &[u8]) -> Result<Option<usize>, FrameError> {
+fn missing_bytes(received: &[u8], most: usize) -> Result<Option<usize>, FrameError> {
     match received.first() {
         None => return Ok(None),
         Some(0) => {}
@@ -176,8 +145,8 @@ fn missing_bytes(received: &[u8]) -> Result<Option<usize>, FrameError> {
         return Ok(Some(PREFIX_BYTES - received.len()));
     };
     let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    if length > MAX_MESSAGE_BYTES {
-        return Err(FrameError::TooLarge { found: length });
+    if length > most {
+        return Err(FrameError::TooLarge { found: length, most });
     }
     match length.checked_sub(message.len()) {
         Some(missing) => Ok(Some(missing)),
@@ -234,9 +203,11 @@ impl Body for Reply {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
 
     use http_body_util::StreamBody;
 
+    use super::super::settings::Settings;
     use super::*;
 
     /// Reads a body that arrives in these pieces.
@@ -244,10 +215,8 @@ mod tests {
         let frames =
             pieces.iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))));
         let body = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
-        let unfinished = Unfinished::default();
-        let read = read(Received::default(), body, &unfinished).now_or_never().expect("nothing to wait for");
-        assert_eq!(unfinished.0.into_inner(), 0, "everything held is given back");
-        read
+        let unfinished = Unfinished::new(&Settings::default(), Arc::default());
+        read(Received::default(), body, &unfinished).now_or_never().expect("nothing to wait for")
     }
 
     #[test]
@@ -270,7 +239,8 @@ mod tests {
         check(&[&[0, 0, 0, 0, 0], &[0, 0, 0, 0, 0]], FrameError::Extra { extra: 5 });
         check(&[&[1, 0, 0, 0, 0]], FrameError::Compressed);
         check(&[&[7]], FrameError::UnknownFlags { flags: 7 });
-        check(&[&[0, 0, 0x10, 0, 1]], FrameError::TooLarge { found: MAX_MESSAGE_BYTES + 1 });
+        let most = Settings::default().message_bytes;
+        check(&[&[0, 0, 0x10, 0, 1]], FrameError::TooLarge { found: most + 1, most });
         check(&[b"POST /json HTTP/1.1"], FrameError::UnknownFlags { flags: b'P' });
     }
 
@@ -279,19 +249,7 @@ mod tests {
         use tonic::Code;
         let code = |error: FrameError| Status::from(error).code();
         assert_eq!(code(FrameError::Compressed), Code::Unimplemented);
-        assert_eq!(code(FrameError::TooLarge { found: 1 << 30 }), Code::ResourceExhausted);
+        assert_eq!(code(FrameError::TooLarge { found: 1 << 30, most: 1 << 20 }), Code::ResourceExhausted);
         assert_eq!(code(FrameError::NoMessage), Code::Internal);
-    }
-
-    #[test]
-    fn a_connection_can_hold_only_so_many_unfinished_bytes() {
-        let unfinished = Unfinished::default();
-        let mut held: Vec<_> = (0..4).map(|_| Held { unfinished: &unfinished, bytes: 0 }).collect();
-        for held in &mut held {
-            assert_eq!(held.add(MAX_MESSAGE_BYTES), Ok(()));
-        }
-        assert_eq!(held[0].add(1), Err(FrameError::TooManyUnfinished));
-        drop(held);
-        assert_eq!(unfinished.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use h2::RecvStream;
+use hyper::header::{CONTENT_TYPE, HeaderName, TE};
 use hyper::{Request, Response};
 use tonic::Status;
 use tower::ServiceExt;
@@ -18,6 +20,14 @@ const DESCRIPTORS: &[u8] = include_bytes!("descriptor.bin");
 
 /// The longest question is a name; anything larger is none.
 const MAX_QUESTION_BYTES: usize = 4 * 1024;
+
+/// What tonic reads of a call's headers.
+const HEADERS: [HeaderName; 4] = [
+    CONTENT_TYPE,
+    TE,
+    HeaderName::from_static("grpc-encoding"),
+    HeaderName::from_static("grpc-accept-encoding"),
+];
 
 type Service = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
 
@@ -52,6 +62,15 @@ impl Others {
         let Ok(response) = service.clone().oneshot(request).await;
         Ok(response.map(Reply::Tonic))
     }
+}
+
+/// The call as these services get it. Headers that nobody reads would be held for as long as a watch is open, and a
+/// client may send thousands of calls with 16 KiB each.
+pub(super) fn request(call: Request<RecvStream>) -> Request<Incoming> {
+    let (mut parts, body) = call.into_parts();
+    let known = |name: &HeaderName| Some((name.clone(), parts.headers.remove(name)?));
+    parts.headers = HEADERS.iter().filter_map(known).collect();
+    Request::from_parts(parts, Incoming::new(body))
 }
 
 #[cfg(test)]

@@ -19,9 +19,11 @@ use tonic::Status;
 use tracing::Instrument;
 
 use super::connection::Waiting;
-use super::frame::{self, FrameError, Received, Reply, Unfinished};
-use super::others::Others;
+use super::frame::{self, FrameError, Received, Reply};
+use super::others::{self, Others};
+use super::settings::Settings;
 use super::stream::{self, Answer, Incoming};
+use super::unfinished::{self, Unfinished};
 use super::wire::{self, UnreadableRequest};
 use super::{deadline, status};
 use crate::engine::Decision;
@@ -45,6 +47,9 @@ const LATE: &str = "deadline exceeded";
 pub(super) struct Service {
     limiter: Arc<Limiter>,
     others: Others,
+    settings: Settings,
+    /// What all connections hold of calls whose message is not whole.
+    unfinished: Arc<unfinished::Sum>,
 }
 
 /// One connection's view of the service.
@@ -64,14 +69,19 @@ enum Now {
 }
 
 impl Service {
-    pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>) -> Self {
-        Self { limiter, others: Others::new(health) }
+    pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>, settings: Settings) -> Self {
+        Self { limiter, others: Others::new(health), settings, unfinished: Arc::default() }
     }
 }
 
 impl Calls {
     pub(super) fn new(service: Arc<Service>) -> Self {
-        Self { service, unfinished: Unfinished::default() }
+        let unfinished = Unfinished::new(&service.settings, service.unfinished.clone());
+        Self { service, unfinished }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.service.settings
     }
 
     /// Counts those of its calls that wait.
@@ -91,7 +101,7 @@ impl Calls {
         }
         let limit = deadline::of(request.headers());
         if request.uri().path() != SHOULD_RATE_LIMIT {
-            let (calls, request) = (self.clone(), request.map(Incoming::new));
+            let (calls, request) = (self.clone(), others::request(request));
             return Some(later(respond, async move { calls.answer_other(request, limit).await }));
         }
         if let Some(tracer) = self.service.limiter.tracer()
@@ -107,7 +117,7 @@ impl Calls {
         }
         let mut body = Incoming::new(request.into_body());
         let received = frame::received(&mut body);
-        if let Some(message) = received.message(&body) {
+        if let Some(message) = received.message(&body, self.unfinished.max_message_bytes()) {
             // A panic costs its own call, not its neighbours.
             return match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
                 Ok(Now::Message(message)) => {

@@ -2,25 +2,21 @@
 
 use std::time::Duration;
 
-use axum::body::{self, Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use tracing::Instrument;
 
-use super::{Sources, answer, question, text};
+use super::held::Held;
+use super::{Front, Settings, answer, question, text};
 use crate::engine::Code;
 use crate::limiter::CheckError;
 use crate::traces::CallSpan;
 
 /// Where it is asked.
 pub(super) const PATH: &str = "/json";
-
-/// Largest body, in bytes; as for gRPC.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-
-/// How long a client may take to send the body, in milliseconds.
-const BODY_MS: u64 = 10_000;
 
 /// How long an answer may take, in milliseconds. Nobody has given a time, so the store's own counts.
 const ANSWER_MS: u64 = 10_000;
@@ -30,19 +26,22 @@ const MAX_REASON_CHARS: usize = 300;
 
 /// 200 if the request passes and 429 if not, with the answer as JSON; 400 for what is no request, 503 if
 /// there is no answer. The reference says 400 to all failures and gives no reason.
-pub(super) async fn ask(State(sources): State<Sources>, request: Request<Body>) -> Response {
-    let tracer = sources.limiter.tracer();
+pub(super) async fn ask(State(front): State<Front>, request: Request<Body>) -> Response {
+    let tracer = front.sources.limiter.tracer();
     let span = tracer.and_then(|tracer| tracer.http(request.method(), PATH, request.headers()));
     let Some(span) = span else {
-        return answer_to(&sources, request, None).await;
+        return answer_to(&front, request, None).await;
     };
-    let response = answer_to(&sources, request, Some(&span)).instrument(span.log()).await;
+    let response = answer_to(&front, request, Some(&span)).instrument(span.log()).await;
     span.end_http(response.status().as_u16());
     response
 }
 
-async fn answer_to(sources: &Sources, request: Request<Body>, span: Option<&CallSpan>) -> Response {
-    let body = match read(request.into_body()).await {
+async fn answer_to(front: &Front, request: Request<Body>, span: Option<&CallSpan>) -> Response {
+    let sources = &front.sources;
+    // What is made of a body is about as large, so it counts until the end.
+    let mut held = front.bodies.begin();
+    let body = match read(request.into_body(), front.settings, &mut held).await {
         Ok(body) => body,
         Err(refused) => {
             sources.limiter.count_unreadable(&"no body, or too large a one");
@@ -75,17 +74,34 @@ async fn answer_to(sources: &Sources, request: Request<Body>, span: Option<&Call
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Response> {
-    let read = body::to_bytes(body, MAX_BODY_BYTES);
-    match tokio::time::timeout(Duration::from_millis(BODY_MS), read).await {
-        Ok(Ok(body)) => Ok(body),
-        // Beyond the limit, or cut off; who was cut off does not see the answer.
-        Ok(Err(_)) => {
-            let reason = format!("expected a body of at most {MAX_BODY_BYTES} bytes");
-            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &reason))
+async fn read(mut body: Body, settings: Settings, held: &mut Held<'_>) -> Result<Vec<u8>, Response> {
+    let mut read = Vec::new();
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            // Cut off; who was cut off does not see the answer.
+            let frame = frame.map_err(|_| too_large(settings))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if read.len() + data.len() > settings.body_bytes {
+                return Err(too_large(settings));
+            }
+            if !held.add(data.len()) {
+                let reason = "too many large bodies at once";
+                return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, reason));
+            }
+            read.extend_from_slice(&data);
         }
+        Ok(())
+    };
+    match tokio::time::timeout(Duration::from_millis(settings.timeout_ms), reading).await {
+        Ok(Ok(())) => Ok(read),
+        Ok(Err(refused)) => Err(refused),
         Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
+}
+
+fn too_large(settings: Settings) -> Response {
+    let reason = format!("expected a body of at most {} bytes", settings.body_bytes);
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, &reason)
 }
 
 fn refuse(status: StatusCode, reason: &str) -> Response {

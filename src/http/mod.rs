@@ -9,33 +9,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::FromRef;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
 
-use crate::connections::{self, Bounds, Stop};
+use crate::connections::{self, Place};
 use crate::health::Health;
 use crate::limiter::Limiter;
 use crate::metrics::{Listener, Metrics};
 
 mod answer;
 mod ask;
+mod held;
 pub(crate) mod pages;
+mod patient;
 pub(crate) mod question;
+mod settings;
 
-/// Probes, a scraper and somebody with curl: far fewer than this.
-const MAX_CONNECTIONS: usize = 1_024;
-
-/// How long requests in flight may take to finish after the stop, in milliseconds; as for gRPC.
-const STOP_MS: u64 = 10_000;
-
-/// How long a client may take to send the head of a request, in milliseconds, and how long an idle
-/// connection is kept.
-const HEAD_MS: u64 = 30_000;
+use held::{Bodies, Pages};
+use patient::Patient;
+pub(crate) use settings::DEFAULT_TIMEOUT_MS;
+pub use settings::Settings;
 
 /// Bytes that a connection reads ahead; the head of a request must fit.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -69,19 +72,37 @@ impl Default for Endpoints {
     }
 }
 
-/// The bounds of this listener unless settings say otherwise.
-pub const DEFAULT_BOUNDS: Bounds = Bounds { connections: MAX_CONNECTIONS, stop_ms: STOP_MS };
+/// What the handlers work with.
+#[derive(Debug, Clone)]
+struct Front {
+    sources: Sources,
+    settings: Settings,
+    bodies: Arc<Bodies>,
+    pages: Pages,
+}
+
+impl FromRef<Front> for Sources {
+    fn from_ref(front: &Front) -> Self {
+        front.sources.clone()
+    }
+}
 
 /// Serves HTTP/1 on `listener` until `stop`, then finishes what is in flight and returns; at the latest
-/// after `bounds.stop_ms`.
-pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop: impl Future<Output = ()>) {
+/// after `settings.bounds.stop_ms`.
+pub async fn serve(
+    listener: TcpListener,
+    sources: Sources,
+    settings: Settings,
+    stop: impl Future<Output = ()>,
+) {
     let metrics = sources.metrics.clone();
-    metrics.set_max_connections(Listener::Http, bounds.connections);
-    let routes = routes(sources);
-    connections::serve(listener, bounds, stop, move |stream, stop| {
+    metrics.set_max_connections(Listener::Http, settings.bounds.connections);
+    let bodies = Arc::new(Bodies::new(settings.bodies_bytes));
+    let routes = routes(Front { sources, settings, bodies, pages: Pages::new() });
+    connections::serve(listener, settings.bounds, stop, move |stream, place| {
         let (open, routes) = (metrics.connected(Listener::Http), routes.clone());
         async move {
-            connection(stream, stop, routes).await;
+            connection(stream, place, settings.timeout_ms, routes).await;
             drop(open);
         }
     })
@@ -89,32 +110,40 @@ pub async fn serve(listener: TcpListener, sources: Sources, bounds: Bounds, stop
 }
 
 /// Every path takes any method and must be exact, as in the reference.
-fn routes(sources: Sources) -> Router {
+fn routes(front: Front) -> Router {
     let mut routes = Router::new()
         .route("/healthcheck", any(pages::health_check))
         .route("/live", any(pages::live))
         .route("/ready", any(pages::ready))
         .route("/metrics", any(pages::metrics));
-    if sources.endpoints.json {
+    if front.sources.endpoints.json {
         routes = routes.route(ask::PATH, any(ask::ask));
     }
-    if sources.endpoints.rlconfig {
+    if front.sources.endpoints.rlconfig {
         routes = routes.route("/rlconfig", any(pages::rules));
     }
-    routes.fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n")).with_state(sources)
+    routes.fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n")).with_state(front)
 }
 
-/// Serves one connection until it ends, or until the stop and what is then in flight.
-pub(crate) async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
+/// Serves one connection until it ends, or until the stop and what is then in flight. `timeout_ms` milliseconds is what
+/// its client has for each head and to take each answer.
+pub(crate) async fn connection(stream: TcpStream, place: Place, timeout_ms: u64, routes: Router) {
+    let io = TokioIo::new(Patient::new(stream, place.clone(), timeout_ms));
+    let used = place.clone();
+    let answer = service_fn(move |request: Request<Incoming>| {
+        used.mark_used();
+        routes.clone().oneshot(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEAD_MS))
+        // Also how long an idle connection is kept.
+        .header_read_timeout(Duration::from_millis(timeout_ms))
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .serve_connection(io, answer);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.told() => {
+        () = place.stopped() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -125,7 +154,7 @@ pub(crate) async fn connection(stream: TcpStream, stop: Stop, routes: Router) {
 }
 
 /// An answer in plain text. Browsers must not take it for anything else: it may quote the request.
-fn text(status: StatusCode, text: impl Into<String>) -> Response {
+fn text(status: StatusCode, text: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{Sources, text};
+use super::{Front, Sources, text};
 
 /// `/healthcheck`: 200 `OK`, or 500 with no body, as the reference says it.
 pub(super) async fn health_check(State(sources): State<Sources>) -> Response {
@@ -38,22 +38,25 @@ pub(super) async fn ready(State(sources): State<Sources>) -> Response {
 }
 
 /// `/metrics`, in Prometheus's text format.
-pub(super) async fn metrics(State(sources): State<Sources>) -> Response {
+pub(super) async fn metrics(State(front): State<Front>) -> Response {
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
-    let page = apart(move || sources.metrics.text()).await;
+    let page = front.pages.page(move || front.sources.metrics.text()).await;
     page.map_or_else(IntoResponse::into_response, |page| {
         ([(header::CONTENT_TYPE, content_type)], page).into_response()
     })
 }
 
 /// `/rlconfig`: the rules in force, one line per limit; empty before the first are loaded.
-pub(super) async fn rules(State(sources): State<Sources>) -> Response {
-    let page = apart(move || sources.limiter.rules().map(|rules| rules.describe()).unwrap_or_default()).await;
+pub(super) async fn rules(State(front): State<Front>) -> Response {
+    let describe = move || front.sources.limiter.rules().map(|rules| rules.describe()).unwrap_or_default();
+    let page = front.pages.page(describe).await;
     page.map_or_else(IntoResponse::into_response, |page| text(StatusCode::OK, page))
 }
 
 /// Writes a page that may have a line for each of 100,000 rules, on a thread where it delays no decision.
-pub(crate) async fn apart(write: impl FnOnce() -> String + Send + 'static) -> Result<String, StatusCode> {
+pub(crate) async fn apart<T: Send + 'static>(
+    write: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StatusCode> {
     tokio::task::spawn_blocking(write).await.map_err(|error| {
         tracing::error!(%error, "a page could not be written");
         StatusCode::INTERNAL_SERVER_ERROR

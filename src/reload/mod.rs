@@ -101,6 +101,7 @@ impl Reloader {
     fn load_now(&self) {
         // Held while loading, so that two loads never overtake each other.
         let mut seen = self.seen.lock();
+        tracing::debug!("reading the rule files");
         let found = read_paths(&self.settings.paths);
         if seen.as_ref() == Some(&found) {
             return;

@@ -193,12 +193,12 @@ async fn serve(config: &Config, parts: &Parts, listeners: Listeners, stop: impl 
                 listener.serve(sources, told(admin_closed)).await;
             }
         };
-        tokio::join!(http::serve(http, sources, config.http_bounds, told(http_closed)), admin);
+        tokio::join!(http::serve(http, sources, config.http_settings, told(http_closed)), admin);
     };
     let mut http = pin!(pages);
     let grpc = async {
         let (limiter, health) = (parts.limiter.clone(), parts.health.clone());
-        let serving = grpc::serve(grpc, limiter, health, config.grpc_bounds, told(grpc_closed));
+        let serving = grpc::serve(grpc, limiter, health, config.grpc_settings, told(grpc_closed));
         let draining = async {
             stop.await;
             parts.health.drain();

@@ -110,19 +110,18 @@ pub(crate) struct Front {
 
 impl Front {
     pub(crate) async fn start() -> Self {
+        Self::start_with(fluxlimit::grpc::Settings::default()).await
+    }
+
+    pub(crate) async fn start_with(settings: fluxlimit::grpc::Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let ((limiter, store, metrics), health) = (limiter(), Arc::new(Health::new()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(fluxlimit::grpc::serve(
-            listener,
-            limiter,
-            health.clone(),
-            fluxlimit::grpc::DEFAULT_BOUNDS,
-            async {
+        let served =
+            tokio::spawn(fluxlimit::grpc::serve(listener, limiter, health.clone(), settings, async {
                 drop(stopped.await);
-            },
-        ));
+            }));
         Self { address, store, health, metrics, stop: Some(stop), served }
     }
 

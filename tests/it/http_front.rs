@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::grpc_front::{DOWN, PATIENCE, limiter};
 
 pub(crate) struct Front {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) health: Arc<Health>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
@@ -34,6 +34,10 @@ pub(crate) struct Answer {
 
 impl Front {
     pub(crate) async fn start(limiter: Arc<Limiter>) -> Self {
+        Self::start_with(limiter, fluxlimit::http::Settings::default()).await
+    }
+
+    pub(crate) async fn start_with(limiter: Arc<Limiter>, settings: fluxlimit::http::Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let health = Arc::new(Health::new());
@@ -44,10 +48,9 @@ impl Front {
             endpoints: Endpoints::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let served =
-            tokio::spawn(fluxlimit::http::serve(listener, sources, fluxlimit::http::DEFAULT_BOUNDS, async {
-                drop(stopped.await);
-            }));
+        let served = tokio::spawn(fluxlimit::http::serve(listener, sources, settings, async {
+            drop(stopped.await);
+        }));
         Self { address, health, stop, served }
     }
 

@@ -42,6 +42,8 @@ fn every_command_of_the_readme_is_tried() {
             "for attempt in 1 2 3 4 5 6; do",
             "envoy -c envoy/envoy.yaml",
             "curl -i localhost:10000/login",
+            "cargo run --release -- ask --look --domain edge action=login remote_address=10.0.0.1",
+            "cargo run --release -- ask --reset --domain edge action=login remote_address=10.0.0.1",
             "cargo run --release -- serve --rules config/rules --store redis://localhost:6379",
             "cargo run --release -- serve --rules config/rules --store postgres://postgres@localhost/postgres",
             ".ci/test",
@@ -69,6 +71,36 @@ async fn the_first_command_serves_and_the_sixth_login_is_refused() {
         answers.push(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
     }
     assert!(answers.contains(expected), "{answers:?}");
+}
+
+#[tokio::test]
+async fn the_commands_for_a_blocked_customer_look_and_let_in_again() {
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
+    let mut server = Fluxlimit::with_rules_at(&rules).admin().start().await;
+    let admin = server.admin().await.to_string();
+    let grpc = server.grpc.to_string();
+    let run = |command: &str, at: [&str; 2]| {
+        let arguments = command.strip_prefix("cargo run --release -- ").unwrap().split(' ');
+        let mut program = Command::new(env!("CARGO_BIN_EXE_fluxlimit"));
+        let output = program.args(arguments).args(at).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let commands = blocks("sh");
+    let (look, reset) = (&commands[4], &commands[5]);
+    let ask = || run(&format!("{} --hits 5", look.replace(" --look", "")), ["--server", &grpc]).0;
+    // A window may end between the two, but not twice in a row.
+    for _ in 0..2 {
+        ask();
+        if ask() == Some(4) {
+            break;
+        }
+    }
+    let (code, told) = run(look, ["--admin", &admin]);
+    assert!(code == Some(4) && told.contains("WOULD BE REFUSED"), "{told}");
+    let (code, told) = run(reset, ["--admin", &admin]);
+    assert!(code == Some(0) && told.contains("RESET: 1 limit unused now"), "{told}");
+    let (code, told) = run(look, ["--admin", &admin]);
+    assert!(code == Some(0) && told.contains("WOULD PASS"), "{told}");
 }
 
 #[tokio::test]
@@ -102,7 +134,8 @@ async fn serving(command: &str) -> Fluxlimit {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
     arguments[2] = rules.to_str().unwrap();
     arguments.extend(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-    Fluxlimit::start(&arguments, &[("NO_COLOR".to_owned(), "1".to_owned())]).await
+    let environment = [("NO_COLOR", "1"), ("FLUXLIMIT_ADMIN__ADDRESS", "off")];
+    Fluxlimit::start(&arguments, &environment.map(|(name, value)| (name.to_owned(), value.to_owned()))).await
 }
 
 #[test]

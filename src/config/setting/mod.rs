@@ -1,6 +1,7 @@
 //! Every setting: its name, and where its value goes.
 
 mod admin;
+mod connection;
 mod failure;
 mod local_cache;
 mod otlp;
@@ -40,6 +41,7 @@ const MAX_RULE_PATHS: usize = 1000;
 pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
     [
         SERVER,
+        connection::CONNECTIONS,
         admin::SETTINGS,
         failure::FAILURE,
         local_cache::LOCAL_CACHE,
@@ -130,8 +132,6 @@ const SERVER: &[Setting] = &[
     setting("reload.poll_ms", |value, to| put(&mut to.reload.poll_ms, value.u64_in(100..=MAX_WAIT_MS))),
     setting("grpc", |value, to| put(&mut to.grpc, address(value))),
     setting("http", |value, to| put(&mut to.http, address(value))),
-    setting("limits.grpc_connections", |value, to| put(&mut to.grpc_bounds.connections, count(value))),
-    setting("limits.http_connections", |value, to| put(&mut to.http_bounds.connections, count(value))),
     setting("store", store),
     setting("memory.max_keys", |value, to| put(&mut to.memory.max_keys, count(value))),
     setting("memory.sweep_ms", |value, to| put(&mut to.memory.sweep_ms, value.u64_in(1000..=MAX_WAIT_MS))),
@@ -162,12 +162,6 @@ const SERVER: &[Setting] = &[
         put(&mut to.limiter.near_limit_ratio, ratio);
     }),
     setting("drain_delay_ms", |value, to| put(&mut to.drain_delay_ms, value.u64_in(0..=MAX_WAIT_MS))),
-    setting("stop_grace_ms", |value, to| {
-        if let Some(stop_ms) = value.u64_in(0..=MAX_WAIT_MS) {
-            to.grpc_bounds.stop_ms = stop_ms;
-            to.http_bounds.stop_ms = stop_ms;
-        }
-    }),
     setting("worker_threads", |value, to| {
         let threads = value.u64_in(1..=1024).and_then(|threads| usize::try_from(threads).ok());
         put(&mut to.worker_threads, threads.map(Some));

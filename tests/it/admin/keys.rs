@@ -17,6 +17,8 @@ descriptors:
   value: /api/*
   share_threshold: true
   rate_limit: {algorithm: leaky_bucket, requests_per_unit: 1, unit: day}
+- key: single
+  rate_limit: {algorithm: token_bucket, requests_per_unit: 2, unit: day}
 - key: free
   rate_limit: {unlimited: true}
 ";
@@ -248,8 +250,8 @@ async fn what_was_remembered_of_a_key_is_forgotten_with_it() {
     let (server, operator, _rules) = served(&[("STORE", &redis.url())]).await;
     for _ in 0..20 {
         for expected in [200, 200, 429, 429] {
-            assert_eq!(status(&server, "user", "anna").await, expected);
+            assert_eq!(status(&server, "single", "anna").await, expected);
         }
-        operator.done("/v1/reset", about("user", "anna")).await;
+        operator.done("/v1/reset", about("single", "anna")).await;
     }
 }

@@ -116,7 +116,6 @@ async fn settings_are_shown_with_their_source_and_without_secrets() {
     let setup = Fluxlimit::with_rules_at(rules.path()).admin();
     let setup = setup
         .setting("STORE", "redis://user:hunter2@127.0.0.1:1")
-        .setting("REDIS__SENTINEL_PASSWORD", secret)
         .setting("POSTGRES__PASSWORD", secret)
         .setting("OTLP__HEADERS", "authorization=hunter2")
         .setting("DRAIN_DELAY_MS", "7");
@@ -129,6 +128,10 @@ async fn settings_are_shown_with_their_source_and_without_secrets() {
     assert_eq!(settings["memory.max_keys"], json!({ "value": 1_000_000, "source": "default" }));
     assert_eq!(settings["redis.password_file"], json!({ "value": null, "source": "default" }));
     assert_eq!(settings["postgres.password"]["value"], "(hidden)");
+    assert_eq!(
+        (&settings["admin.without_token"]["value"], &settings["response_headers"]["value"]),
+        (&json!(false), &json!("off"))
+    );
     assert_eq!(settings["grpc"]["source"], "--grpc");
     assert!(settings["store"]["value"].as_str().unwrap().contains("127.0.0.1:1"), "{found}");
     let store = operator.get("/v1/store").await;

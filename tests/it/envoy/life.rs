@@ -1,12 +1,8 @@
 //! Changing the rules and stopping servers while requests arrive.
 
 use super::{BY_USER, per_user};
-use crate::support::{
-    Client, Envoy, Fluxlimit, RuleDirectory, Signal, Site, eventually, own_loopback_address,
-};
-use std::cell::Cell;
+use crate::support::{Client, Fluxlimit, RuleDirectory, Signal, Site, eventually, own_loopback_address};
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 const ALICE: [(&str, &[u8]); 1] = [("x-user", b"alice")];
 
@@ -110,99 +106,4 @@ async fn a_stopping_server_says_so_and_answers_until_it_is_told_again() {
     assert_eq!(envoy.statuses(3, "/", &ALICE).await, [200, 200, 429]);
     server.process.signal(Signal::TERM);
     server.process.exit().await;
-}
-
-/// Clients that ask without pause until they are told to stop; each failure is kept.
-struct Load {
-    stop: Rc<Cell<bool>>,
-    answered: Rc<Cell<u64>>,
-    failures: Rc<Cell<Vec<String>>>,
-    clients: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Load {
-    const CLIENTS: usize = 4;
-
-    /// Starts the clients; to be called inside a `LocalSet`.
-    fn start(address: SocketAddr) -> Self {
-        let mut load = Self {
-            stop: Rc::default(),
-            answered: Rc::default(),
-            failures: Rc::default(),
-            clients: Vec::new(),
-        };
-        for number in 0..Self::CLIENTS {
-            let (stop, answered) = (Rc::clone(&load.stop), Rc::clone(&load.answered));
-            let failures = Rc::clone(&load.failures);
-            load.clients.push(tokio::task::spawn_local(async move {
-                let mut client = Client::new(address);
-                let user = format!("user-{number}");
-                while !stop.get() {
-                    let failure = match client.get("/", &[("x-user", user.as_bytes())]).await {
-                        Ok(answer) if answer.status == 200 => None,
-                        Ok(answer) => Some(format!("{answer:?}")),
-                        Err(error) => Some(error.to_string()),
-                    };
-                    answered.set(answered.get() + 1);
-                    let mut so_far = failures.take();
-                    so_far.extend(failure);
-                    failures.set(so_far);
-                }
-            }));
-        }
-        load
-    }
-
-    /// Waits for this many more answers.
-    async fn more(&self, count: u64) {
-        let target = self.answered.get() + count;
-        eventually("answers", async || (self.answered.get() >= target).then_some(())).await;
-    }
-
-    /// Stops the clients and says how many answers they had, and which of them were not a 200.
-    async fn stop(self) -> (u64, Vec<String>) {
-        self.stop.set(true);
-        for client in self.clients {
-            client.await.expect("a client does not panic");
-        }
-        (self.answered.get(), self.failures.take())
-    }
-}
-
-async fn roll(server: Fluxlimit, envoy: &Envoy, rules: &RuleDirectory, load: &Load) -> Fluxlimit {
-    let address = server.grpc;
-    assert!(server.stop().await.success());
-    load.more(500).await;
-    let server = start_at(rules, address, DRAIN_DELAY_MS).await;
-    eventually("both servers to be healthy", async || {
-        envoy.healthy_servers().await.filter(|&healthy| healthy == 2)
-    })
-    .await;
-    load.more(500).await;
-    server
-}
-
-/// Envoy asks ten times a second, but hands changes of health to its workers at most once a second
-/// (`update_merge_window`), so a server has to go on answering for longer than that.
-const DRAIN_DELAY_MS: &str = "2500";
-
-#[tokio::test]
-async fn servers_that_stop_one_after_the_other_under_load_fail_no_request() {
-    let rules = RuleDirectory::with(&day_limit(u32::MAX));
-    let first = start_at(&rules, (own_loopback_address(), 0).into(), DRAIN_DELAY_MS).await;
-    let second = start_at(&rules, (own_loopback_address(), 0).into(), DRAIN_DELAY_MS).await;
-    // With it, a question that nobody answered becomes a 500; without it, it would go unnoticed.
-    let site = Site::new("edge", first.grpc).second_server(second.grpc).filter("failure_mode_deny: true");
-    let envoy = site.route("/", BY_USER).start().await;
-    let in_one_thread = tokio::task::LocalSet::new();
-    let (answered, failures) = in_one_thread
-        .run_until(async {
-            let load = Load::start(envoy.address);
-            load.more(500).await;
-            let _first = roll(first, &envoy, &rules, &load).await;
-            let _second = roll(second, &envoy, &rules, &load).await;
-            load.stop().await
-        })
-        .await;
-    assert!(failures.is_empty(), "{} of {answered} failed; the first: {}", failures.len(), failures[0]);
 }

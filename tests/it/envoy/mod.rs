@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod matching;
 mod python_apps;
+mod rolling;
 mod sample;
 mod store;
 

@@ -116,10 +116,19 @@ impl Process {
         (status, self.output())
     }
 
+    /// The memory that it holds now, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        self.kib("VmRSS:")
+    }
+
     /// The most memory that it has ever held, in KiB.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
+        self.kib("VmHWM:")
+    }
+
+    fn kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells");
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
