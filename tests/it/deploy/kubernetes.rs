@@ -285,8 +285,9 @@ impl Pod {
         let mut arguments = self.arguments(self.rendered.server());
         arguments.extend(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"].map(str::to_owned));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        // The listeners are found in the log, which is JSON as the settings say.
-        Fluxlimit::start(&arguments, &[]).await
+        // Its port is fixed, and each Pod has its own 127.0.0.1.
+        let admin = ("FLUXLIMIT_ADMIN__ADDRESS".to_owned(), "off".to_owned());
+        Fluxlimit::start(&arguments, &[admin]).await
     }
 
     /// Whether the server passes both probes of its container.

@@ -61,8 +61,12 @@ impl Root {
         let (entrypoint, command, user) =
             (words(&all("ENTRYPOINT")[0]), words(&all("CMD")[0]), all("USER").swap_remove(0));
         let started: Vec<&str> = entrypoint.iter().chain(&command).map(String::as_str).collect();
-        // Ports of the image are fixed.
-        let ports = [("FLUXLIMIT_GRPC", "127.0.0.1:0"), ("FLUXLIMIT_HTTP", "127.0.0.1:0"), ("NO_COLOR", "1")];
+        // The ports of the image are fixed.
+        let ports = [
+            ("FLUXLIMIT_GRPC", "127.0.0.1:0"),
+            ("FLUXLIMIT_HTTP", "127.0.0.1:0"),
+            ("FLUXLIMIT_ADMIN__ADDRESS", "off"),
+        ];
         let mut environment: Vec<(String, String)> = ports
             .iter()
             .chain(variables)
