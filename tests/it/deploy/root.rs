@@ -66,6 +66,7 @@ impl Root {
             ("FLUXLIMIT_GRPC", "127.0.0.1:0"),
             ("FLUXLIMIT_HTTP", "127.0.0.1:0"),
             ("FLUXLIMIT_ADMIN__ADDRESS", "off"),
+            ("NO_COLOR", "1"),
         ];
         let mut environment: Vec<(String, String)> = ports
             .iter()
