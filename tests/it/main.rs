@@ -1,5 +1,7 @@
 //! Every integration test, in one binary: a module per area.
 
+#![forbid(unsafe_code)]
+
 mod admin;
 mod buckets;
 mod cluster;
@@ -63,6 +65,7 @@ mod redis_strangers;
 mod reload;
 mod reload_live;
 mod rule_fixtures;
+mod secrets;
 mod served;
 mod server;
 mod settlements;
