@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::output;
+use super::tls::TlsFlags;
 use crate::config::{Config, Flags};
+use crate::tls::{Connector, Protocol};
 
 /// Longest answer that is read, in bytes: far above what `/ready` says.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
@@ -22,6 +24,7 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
   fluxlimit probe                          is the server of these settings ready for traffic?
   fluxlimit probe --live                   does it answer at all?
   fluxlimit probe --http 127.0.0.1:9090
+  fluxlimit probe --cacert ca.pem --servername ratelimit.internal
 
 The address is the one that `serve` listens on with the same settings file, variables and flags. In a container \
 it is what HEALTHCHECK runs; Kubernetes asks /ready and /live itself.
@@ -37,6 +40,8 @@ pub(super) struct Probe {
     /// Asks /live instead of /ready
     #[arg(long)]
     live: bool,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// How long to wait for the answer, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     timeout_ms: u64,
@@ -51,17 +56,25 @@ enum ProbeError {
     Late(SocketAddr, u64),
     #[error("{0} answers what is no HTTP")]
     Nonsense(SocketAddr),
+    #[error(
+        "the settings serve HTTP with TLS; say whom to trust and ask for, with `--cacert` and `--servername`"
+    )]
+    Tls,
 }
 
 impl Probe {
     pub(super) fn run(self) -> Result<ExitCode, Box<dyn Error>> {
-        let Self { config, http, live, timeout_ms } = self;
+        let Self { config, http, live, tls, timeout_ms } = self;
         let config = Config::load_without_rules(&Flags { config, http, ..Flags::default() })?;
+        let tls = tls.connector(Protocol::Http)?;
+        if tls.is_none() && config.http_tls.is_on() {
+            return Err(ProbeError::Tls.into());
+        }
         let server = reachable(config.http);
         let path = if live { "/live" } else { "/ready" };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let asking =
-            async { tokio::time::timeout(Duration::from_millis(timeout_ms), ask(server, path)).await };
+        let patience = Duration::from_millis(timeout_ms);
+        let asking = async { tokio::time::timeout(patience, ask(server, tls.as_ref(), path)).await };
         let answer = runtime.block_on(asking).map_err(|_| ProbeError::Late(server, timeout_ms))?;
         let answer = answer.map_err(|error| ProbeError::NoAnswer(server, error))?;
         let (status, page) = parse(&answer).ok_or(ProbeError::Nonsense(server))?;
@@ -80,11 +93,23 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-async fn ask(server: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
+async fn ask(server: SocketAddr, tls: Option<&Connector>, path: &str) -> std::io::Result<Vec<u8>> {
+    let stream = TcpStream::connect(server).await?;
+    match tls {
+        None => exchange(stream, server, path).await,
+        Some(tls) => exchange(tls.connect(&server.ip().to_string(), stream).await?, server, path).await,
+    }
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    server: SocketAddr,
+    path: &str,
+) -> std::io::Result<Vec<u8>> {
     // The old version closes the connection after the answer, and does not cut it into chunks.
     let request = format!("GET {path} HTTP/1.0\r\nhost: {server}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
     Ok(answer)

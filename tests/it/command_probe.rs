@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::commands::Shell;
-use crate::support::{Fluxlimit, RuleDirectory, Signal, eventually, free_address};
+use crate::support::{Authority, Fluxlimit, Issued, Mount, RuleDirectory, Signal, eventually, free_address};
 
 const RULES: &str =
     "domain: edge\ndescriptors: [{ key: user, rate_limit: { unit: day, requests_per_unit: 2 } }]\n";
@@ -23,6 +23,27 @@ async fn a_server_that_is_ready_passes_the_probe() {
     let settings = format!("http: {address}\n");
     let ran = Shell::with(&[("fluxlimit.yaml", &settings)]).run("probe --config fluxlimit.yaml");
     assert_eq!(ran.code, Some(0), "{}", ran.told());
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_tls_passes_the_probe_of_who_trusts_it() {
+    let authority = Authority::new("one");
+    let Issued { cert, key } = authority.issue(&["127.0.0.1"]);
+    let mount = Mount::with(&[("tls.crt", &cert), ("tls.key", &key), ("ca.crt", &authority.pem)]);
+    let rules = RuleDirectory::with(RULES);
+    let (cert, key) = (mount.path("tls.crt"), mount.path("tls.key"));
+    let setup = Fluxlimit::with_rules_at(rules.path()).setting("HTTP_TLS__CERT_FILE", &cert);
+    let server = setup.setting("HTTP_TLS__KEY_FILE", &key).start().await;
+    let shell = Shell::with(&[]);
+    let line = format!("probe --http {} --cacert {}", server.http, mount.path("ca.crt"));
+    eventually("a probe that passes", async || (shell.run(&line).code == Some(0)).then_some(())).await;
+    let ran = shell.run(&format!("probe --tls --http {}", server.http));
+    assert!(ran.code == Some(1) && ran.stderr.contains("UnknownIssuer"), "{}", ran.told());
+    // With the settings of the server, and nobody to trust.
+    let variables =
+        [("FLUXLIMIT_HTTP_TLS__CERT_FILE", cert.as_str()), ("FLUXLIMIT_HTTP_TLS__KEY_FILE", &key)];
+    let ran = shell.run_with(&format!("probe --http {}", server.http), &variables);
+    assert!(ran.code == Some(1) && ran.stderr.contains("`--cacert`"), "{}", ran.told());
 }
 
 #[tokio::test]
