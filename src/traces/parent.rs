@@ -66,6 +66,10 @@ fn is_sampled(value: &[u8]) -> Option<bool> {
     if version == 0xff || !later.is_empty() && (version == 0 || later[0] != b'-') {
         return None;
     }
+    // What is no text is read by nobody, so it would be a trace without its parent.
+    if !later.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
+        return None;
+    }
     let (trace_id, rest) = rest.split_at(32);
     let (dash, rest) = rest.split_at(1);
     let (span_id, flags) = rest.split_at(16);
@@ -114,6 +118,8 @@ mod tests {
         check(&format!("cc{}-what-ever", &SAMPLED[2..]), Some(true));
         check(&format!("{SAMPLED}-more"), None);
         check(&format!("cc{}x", &SAMPLED[2..]), None);
+        // Found by fuzzing: what is no text has no parent.
+        check(&format!("cc{}-é", &SAMPLED[2..]), None);
         check(&format!("ff{}", &SAMPLED[2..]), None);
         check(&SAMPLED.to_uppercase(), None);
         check(&SAMPLED.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)), None);
