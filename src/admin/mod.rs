@@ -28,6 +28,7 @@ use crate::connections::{self, Bounds, Place};
 use crate::health::Health;
 use crate::http;
 use crate::limiter::{Limiter, StoreWatch};
+use crate::metrics;
 use crate::reload::Reloader;
 use crate::telemetry::Log;
 use crate::time::Timestamp;
@@ -132,12 +133,18 @@ impl Listener {
 
     /// Serves until `stop`, then finishes what is in flight, in bounded time.
     pub async fn serve(self, sources: Sources, stop: impl Future<Output = ()>) {
+        let metrics = sources.limiter.metrics().clone();
+        metrics.set_max_connections(metrics::Listener::Admin, self.bounds.connections);
         let routes = routes(sources, self.access);
         let Socket { tcp, tls } = self.socket;
         let connection = move |stream: TcpStream, place: Place| {
             let peer = Peer(stream.peer_addr().ok());
+            let open = metrics.connected(metrics::Listener::Admin);
             let (tls, routes) = (tls.clone(), routes.clone().layer(Extension(peer)));
-            http::protect_and_serve(stream, tls, place, http::DEFAULT_TIMEOUT_MS, routes)
+            async move {
+                http::protect_and_serve(stream, tls, place, http::DEFAULT_TIMEOUT_MS, routes).await;
+                drop(open);
+            }
         };
         connections::serve(tcp, self.bounds, stop, connection).await;
     }

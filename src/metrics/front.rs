@@ -1,4 +1,4 @@
-//! What is counted of the two fronts: connections, streams, and requests that nobody waited for to the end.
+//! What is counted of listeners and calls: connections, streams, and requests that nobody waited for to the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,15 +15,18 @@ pub enum Listener {
     Grpc,
     /// Health, metrics, `/json`.
     Http,
+    /// What operators ask.
+    Admin,
 }
 
 impl Listener {
-    const ALL: [Self; 2] = [Self::Grpc, Self::Http];
+    const ALL: [Self; 3] = [Self::Grpc, Self::Http, Self::Admin];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
             Self::Http => "http",
+            Self::Admin => "admin",
         }
     }
 }
@@ -48,19 +51,19 @@ impl CutOff {
     }
 }
 
-/// The counts of both fronts.
+/// The counts of all listeners.
 #[derive(Debug, Default)]
 pub(super) struct FrontCounts {
     /// Connections that were accepted, and those that have ended, by [`Listener::ALL`].
-    accepted: [AtomicU64; 2],
-    ended: [AtomicU64; 2],
-    /// The most at once; 0 while nobody has said it.
-    max_connections: [AtomicU64; 2],
+    accepted: [AtomicU64; Listener::ALL.len()],
+    ended: [AtomicU64; Listener::ALL.len()],
+    /// The most at once; 0 while nobody listens.
+    max_connections: [AtomicU64; Listener::ALL.len()],
     /// Calls that began to wait, and those that do no more.
     waiting: AtomicU64,
     waited: AtomicU64,
     /// By [`CutOff::ALL`].
-    cut_off: [AtomicU64; 2],
+    cut_off: [AtomicU64; CutOff::ALL.len()],
 }
 
 impl FrontCounts {

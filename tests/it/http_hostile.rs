@@ -77,7 +77,10 @@ async fn a_client_that_never_reads_is_cut_off() {
 
 #[tokio::test]
 async fn probes_are_answered_while_others_hold_every_place() {
-    let front = start(20).await;
+    let bounds = Bounds { connections: 20, beyond: Beyond::Replaces, stop_ms: 0 };
+    // Nobody gives up a place by its own patience.
+    let settings = Settings { bounds, timeout_ms: 3_600_000, ..Settings::default() };
+    let front = Front::start_with(limiter().0, settings).await;
     let half_a_head = b"GET /ready HTTP/1.1\r\nho".to_vec();
     let half_a_body = b"POST /json HTTP/1.1\r\nhost: front\r\ncontent-length: 9\r\n\r\n{".to_vec();
     let never_reads = b"GET /metrics HTTP/1.1\r\nhost: front\r\n\r\n".repeat(100);

@@ -1,4 +1,4 @@
-//! Random scripts with the cache in front of a store, held against the store alone.
+//! Random requests with the cache in front of a store, held against the store alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use fluxlimit::limiter::cache::{Asked, LocalCache, Settings};
 use fluxlimit::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 
-use crate::settlements::{Script, scripts};
+use crate::settlements::{Script, requests};
 use crate::steps::{START_MS, config};
 
 /// Floods for each property.
@@ -71,7 +71,7 @@ struct Flood {
 
 fn floods() -> impl Strategy<Value = Flood> {
     let turns = prop::collection::vec((any::<usize>(), 0..2_usize, waits_ms()), 20..80);
-    (scripts(), turns).prop_flat_map(|(script, turns)| {
+    (requests(), turns).prop_flat_map(|(script, turns)| {
         let hits = prop::collection::vec(prop::collection::vec(0..16_usize, 5), script.asks.len());
         (Just(script), Just(turns), hits).prop_map(|(mut script, turns, hits)| {
             for (ask, hits) in script.asks.iter_mut().zip(hits) {

@@ -9,7 +9,7 @@ use fluxlimit::time::Timestamp;
 use proptest::prelude::*;
 
 use crate::keys::check_wait;
-use crate::settlements::scripts;
+use crate::settlements::requests;
 use crate::steps::{self, START_MS};
 
 type States = HashMap<Key, State>;
@@ -109,7 +109,7 @@ proptest! {
     #![proptest_config(steps::config())]
 
     #[test]
-    fn the_engine_does_what_the_policy_says(script in scripts()) {
+    fn the_engine_does_what_the_policy_says(script in requests()) {
         let (mut states, mut now_ms) = (States::new(), START_MS);
         for ask in &script.asks {
             now_ms = now_ms.saturating_add_signed(ask.moves_ms);
@@ -125,7 +125,7 @@ proptest! {
 
     /// The same key twice in one request: for its hits and the unpaid hits before them.
     #[test]
-    fn retry_after_is_exact_within_a_request(script in scripts()) {
+    fn retry_after_is_exact_within_a_request(script in requests()) {
         let (mut states, mut now_ms) = (States::new(), START_MS);
         for ask in &script.asks {
             now_ms = now_ms.saturating_add_signed(ask.moves_ms);
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn a_request_is_charged_whole_or_not_at_all(script in scripts()) {
+    fn a_request_is_charged_whole_or_not_at_all(script in requests()) {
         let (mut states, mut now_ms) = (States::new(), START_MS);
         for ask in &script.asks {
             now_ms = now_ms.saturating_add_signed(ask.moves_ms);

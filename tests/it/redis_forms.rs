@@ -140,10 +140,10 @@ async fn a_certificate_of_another_host_is_refused() {
     complains(&[("STORE", &url), ("REDIS__TLS_CA_FILE", shown(&ca))], "certificate not valid for name").await;
 }
 
-/// A Redis where only the user `app` may do anything, with the password `first`.
+/// A Redis where only the user `app` may do anything, with the password `sesame-1`.
 async fn with_user() -> Redis {
     let redis = Redis::start().await;
-    let () = redis.ask(&["ACL", "SETUSER", "app", "on", ">first", "~*", "&*", "+@all"]).await.unwrap();
+    let () = redis.ask(&["ACL", "SETUSER", "app", "on", ">sesame-1", "~*", "&*", "+@all"]).await.unwrap();
     redis
 }
 
@@ -152,7 +152,7 @@ async fn a_changed_password_file_counts_for_the_next_connection() {
     let redis = with_user().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("password");
-    fs::write(&file, "first\n").unwrap();
+    fs::write(&file, "sesame-1\n").unwrap();
     let settings = [
         ("STORE", redis.url()),
         ("REDIS__USERNAME", "app".into()),
@@ -161,8 +161,8 @@ async fn a_changed_password_file_counts_for_the_next_connection() {
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let (_rules, server) = ready(&settings).await;
     assert_eq!(statuses(&server, "alice", 2).await, [200, 200]);
-    fs::write(&file, "second\n").unwrap();
-    let () = redis.ask(&["ACL", "SETUSER", "app", "resetpass", ">second"]).await.unwrap();
+    fs::write(&file, "sesame-2\n").unwrap();
+    let () = redis.ask(&["ACL", "SETUSER", "app", "resetpass", ">sesame-2"]).await.unwrap();
     let _: i64 = redis.ask(&["CLIENT", "KILL", "USER", "app"]).await.unwrap();
     eventually("an answer over a new connection", async || {
         (server.ask("user", "bob").await.status == 200).then_some(())
@@ -187,7 +187,7 @@ async fn the_master_that_the_sentinels_name_counts() {
     let redis = with_user().await;
     let replica = Redis::replica_of(&redis).await;
     let sentinels = Sentinels::with(&redis, Some("watch")).await;
-    let url = sentinels.url().replace("//", "//app:first@");
+    let url = sentinels.url().replace("//", "//app:sesame-1@");
     let settings = [("STORE", url.as_str()), ("REDIS__SENTINEL_PASSWORD", "watch")];
     let (_rules, server) = ready(&settings).await;
     assert_eq!(statuses(&server, "alice", 4).await, [200, 200, 200, 429]);
@@ -202,7 +202,7 @@ async fn the_master_that_the_sentinels_name_counts() {
 #[tokio::test]
 async fn passwords_are_shown_nowhere() {
     let redis = with_user().await;
-    let (good, bad) = ("first", "hunter2");
+    let (good, bad) = ("sesame-1", "hunter2");
     for password in [good, bad] {
         let url = redis.url().replace("//", &format!("//app:{password}@"));
         let (_rules, server) = started(&[("STORE", &url), ("LOG__FILTER", "trace")]).await;

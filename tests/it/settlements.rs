@@ -109,10 +109,18 @@ fn asks(rules: &[Rule]) -> impl Strategy<Value = Ask> + use<> {
         })
 }
 
-/// Scripts of a few rules and some requests, on clocks that stop, jump back and jump ahead.
+/// Scripts of a few rules and some requests, on clocks that stop, jump back and jump ahead; keys are reset at times.
 pub(crate) fn scripts() -> impl Strategy<Value = Script> {
     prop::collection::vec(rules(), 1..5).prop_flat_map(|rules| {
         let asks = prop::collection::vec(asks(&rules), 1..20);
         (Just(rules), asks).prop_map(|(rules, asks)| Script { rules, asks })
+    })
+}
+
+/// The same without resets.
+pub(crate) fn requests() -> impl Strategy<Value = Script> {
+    scripts().prop_map(|mut script| {
+        script.asks.iter_mut().for_each(|ask| ask.resets = false);
+        script
     })
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 const COMPARE: &str = env!("CARGO_BIN_EXE_compare");
 const YARDSTICK: &str = env!("CARGO_BIN_EXE_yardstick");
@@ -16,7 +17,11 @@ fn fluxlimit() -> PathBuf {
     found.expect("there is no target/debug/fluxlimit: run `cargo build` in the repository first")
 }
 
+/// All of them use the same cores.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn compare(results: &Path, arguments: &[&str]) -> Output {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(COMPARE);
     command.arg("--fluxlimit").arg(fluxlimit()).args(["--yardstick", YARDSTICK]);
     command.arg("--results").arg(results).args(arguments).stdin(Stdio::null());
@@ -98,11 +103,12 @@ fn a_table_is_written_between_its_markers_and_a_plot_beside_it() {
     let docs = directory.path().join("docs");
     fs::create_dir_all(docs.join("img")).expect("it can be made");
     let page = docs.join("performance.md");
-    fs::write(&page, "before\n<!-- compare envoy -->\nold\n<!-- /compare envoy -->\nafter\n")
-        .expect("it is writable");
+    let place = |name: &str| format!("<!-- compare {name} -->\nold\n<!-- /compare {name} -->\n");
+    let text_before = format!("before\n{}{}after\n", place("envoy"), place("plot"));
+    fs::write(&page, text_before).expect("it is writable");
     let docs_argument = docs.to_str().expect("test paths are UTF-8");
     let arguments =
-        ["--rounds", "1", "--seconds", "0.1", "--docs", docs_argument, "envoy", "plot", "memory-1"];
+        ["--rounds", "1", "--seconds", "0.5", "--docs", docs_argument, "envoy", "plot", "memory-1"];
     let output = compare(directory.path(), &arguments);
     let progress = text(&output.stderr);
     assert!(output.status.success(), "{progress}");

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use fluxlimit::metrics::Metrics;
 use h2::Reason;
+use tokio::net::TcpStream;
 
 use super::shown;
 use crate::grpc_front::{Front, SLOW, framed, head};
-use crate::support::eventually;
+use crate::support::{Fluxlimit, RuleDirectory, eventually};
 
 const OPEN: &str = "fluxlimit_connections{listener=\"grpc\"}";
 const WAITING: &str = "fluxlimit_waiting_calls";
@@ -81,4 +82,18 @@ async fn a_call_that_is_answered_was_not_cut_off() {
     response.await.unwrap();
     becomes(&front.metrics, WAITING, 0.0).await;
     assert_eq!((shown(&front.metrics, CANCELLED), shown(&front.metrics, DEADLINE)), (Some(0.0), Some(0.0)));
+}
+
+#[tokio::test]
+async fn connections_to_every_listener_are_told_apart() {
+    let rules = RuleDirectory::with("domain: edge\ndescriptors: []\n");
+    let mut server = Fluxlimit::with_rules_at(rules.path()).admin().start().await;
+    let (admin, http) = (server.admin().await, server.http);
+    let _open = (TcpStream::connect(admin).await.unwrap(), TcpStream::connect(http).await.unwrap());
+    // The scraper's own is another one.
+    for (listener, open) in [("admin", 1), ("http", 2), ("grpc", 0)] {
+        let series = format!("fluxlimit_connections{{listener=\"{listener}\"}}");
+        let what = format!("{series} {open}");
+        eventually(&what, async || (server.metric(&series).await? == open).then_some(())).await;
+    }
 }

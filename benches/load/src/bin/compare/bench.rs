@@ -2,7 +2,7 @@
 
 use crate::child::{Child, Failure, Program, scratch};
 use crate::cli::Cli;
-use crate::http::page;
+use crate::http::{metric, page};
 use crate::outcome::Series;
 use crate::store::Running;
 use fluxlimit_load::options::{Options, Order};
@@ -17,6 +17,9 @@ use tempfile::TempDir;
 
 /// More failed calls than this share of a measurement make it worthless.
 const MOST_FAILED: f64 = 0.01;
+
+/// How often a quick measurement is repeated that got no answer.
+const QUICK_ATTEMPTS: usize = 20;
 
 /// Filling is not measured, so many calls may be in flight: on a busy machine an exchange waits for its turn, however
 /// much it carries.
@@ -73,6 +76,15 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    /// Fails unless so many keys are live: those whose limits are as if unused are swept away.
+    pub(crate) fn holds(&self, keys: usize) -> Result<(), Failure> {
+        let held = metric(&self.metrics()?, "fluxlimit_memory_keys");
+        if held < keys as f64 {
+            return Err(format!("only {held:.0} of {keys} keys are live").into());
+        }
+        Ok(())
     }
 
     /// Its metrics as Prometheus reads them.
@@ -163,7 +175,16 @@ impl Bench {
     pub(crate) fn measure(&self, contestant: &Contestant) -> Result<Report, Failure> {
         let (duration, warm_up) = (self.seconds(), self.warm_up());
         let options = Options { duration, warm_up, ..contestant.options.clone() };
-        let report = Report::from(&run(&options).map_err(|error| format!("{}: {error}", contestant.name))?);
+        let once = || run(&options).map(|measured| Report::from(&measured));
+        let once = || once().map_err(|error| format!("{}: {error}", contestant.name));
+        let mut report = once()?;
+        // A busy machine may need longer for the first answer than a quick measurement takes.
+        for _ in 0..QUICK_ATTEMPTS {
+            if !self.cli.quick || report.allowed + report.refused > 0 {
+                break;
+            }
+            report = once()?;
+        }
         self.check(contestant, &report)?;
         Ok(report)
     }

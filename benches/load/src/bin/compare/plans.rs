@@ -83,6 +83,7 @@ impl Beside {
                 eprintln!("  {}: {} keys that are there before", contestant.name, load.keys);
                 Bench::fill(&contestant.options)?;
             }
+            ours.holds(load.keys)?;
         }
         Ok(Self { contestants, _servers: [yardstick, ours], store })
     }

@@ -124,8 +124,9 @@ impl Load {
         Self { keys, random: false, connections: 4, in_flight: 32, tenant: "acme", descriptors: 1 }
     }
 
+    /// Users at random, whose counters stay.
     const fn at_random(keys: usize) -> Self {
-        Self { random: true, ..Self::users(keys) }
+        Self { random: true, tenant: "lasting", ..Self::users(keys) }
     }
 
     const fn of(tenant: &'static str, keys: usize) -> Self {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The tenants: `acme` has a limit that nothing reaches, `busy` one that nearly everything is beyond, `double` two
-/// of the first kind, `sliding` a sliding window; any other tenant is like `acme`.
+/// of the first kind, `lasting` one whose counters stay (a hit of `acme` is refilled in microseconds, and the sweeper
+/// then removes the key), `sliding` a sliding window of five minutes, so that slots outlast their row; any other tenant is like `acme`.
 const OURS: &str = "\
 domain: bench
 descriptors:
@@ -34,10 +35,15 @@ descriptors:
     - { algorithm: token_bucket, unit: hour, requests_per_unit: 500000000 }
     - { algorithm: token_bucket, unit: second, requests_per_unit: 500000000 }
 - key: tenant
+  value: lasting
+  descriptors:
+  - key: user
+    rate_limit: { algorithm: token_bucket, unit: year, requests_per_unit: 1000, burst: 1000000 }
+- key: tenant
   value: sliding
   descriptors:
   - key: user
-    rate_limit: { algorithm: sliding_window, unit: minute, requests_per_unit: 1000000 }
+    rate_limit: { algorithm: sliding_window, unit: minute, unit_multiplier: 5, requests_per_unit: 1000000 }
 - key: tenant
   descriptors:
   - key: user
