@@ -2,6 +2,8 @@
 //!
 //! The modules in reading order; each uses only those before it (a test holds this).
 
+#![forbid(unsafe_code)]
+
 pub mod sampler;
 pub mod time;
 pub mod yaml;
@@ -38,3 +40,7 @@ pub mod config;
 pub mod server;
 
 pub mod cli;
+
+// For the fuzzer and the tests that replay what it found.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

@@ -1,5 +1,7 @@
 //! The `fluxlimit` program.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::process::ExitCode;
 

@@ -11,6 +11,7 @@ mod log_level;
 mod migrate;
 mod numbers;
 mod output;
+mod probe;
 mod rules;
 mod serve;
 mod tls;
@@ -52,6 +53,7 @@ enum Command {
     Ask(ask::Ask),
     LogLevel(log_level::LogLevel),
     Migrate(migrate::Migrate),
+    Probe(probe::Probe),
     Completions(completions::Completions),
 }
 
@@ -68,6 +70,7 @@ impl Cli {
             Command::Ask(ask) => ask.run(),
             Command::LogLevel(log_level) => log_level.run().map(|()| ExitCode::SUCCESS),
             Command::Migrate(migrate) => migrate.run().map(|()| ExitCode::SUCCESS),
+            Command::Probe(probe) => probe.run(),
             Command::Completions(completions) => completions.run(),
         }
     }

@@ -3,6 +3,8 @@
 //! Every source is read with the same functions, so a setting means the same in all of them, and all
 //! mistakes of all sources are told at once. This is the only module that reads the environment.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod setting;
 mod shown;
 mod source;

@@ -66,13 +66,26 @@ fn read_file(path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
         }
     };
     config.relative_to = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    read_text(&name, &text, config, problems);
+}
+
+/// Reads the text of a settings file.
+pub(super) fn read_text(name: &str, text: &[u8], config: &mut Config, problems: &mut Vec<Problem>) {
     let read = |setting: &Setting, value: &mut Value<'_, '_>| {
         (setting.read)(value, config);
-        config.given.push(Shown::of(setting, value.node(), &name));
+        config.given.push(Shown::of(setting, value.node(), name));
     };
-    let decoded = yaml::decode(&name, &text, |fields| each_field(fields, read));
+    let decoded = yaml::decode(name, text, |fields| each_field(fields, read));
     // A key that stands twice is a mistake here, so warnings count as well.
-    problems.extend(decoded.problems);
+    problems.extend(decoded.problems.into_iter().map(discreet));
+}
+
+/// What stands in the place of a whole group, or has a wrong tag, may be a secret that has lost its name.
+fn discreet(mut problem: Problem) -> Problem {
+    if problem.path.is_empty() || members(&problem.path).next().is_some() {
+        problem.message.found = None;
+    }
+    problem
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

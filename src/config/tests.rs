@@ -259,7 +259,7 @@ FILE:2:66: postgres.table: `` is no name of a schema or table; expected 1 to 63 
 FLUXLIMIT_POSTGRES__PASSWORD: the variable is empty; expected a value, or no such variable"
     );
     let error = mistakes("store: postgres://app:hunter2/x@db\n", &[], flags());
-    assert!(error.contains("a port is no whole number") && !error.contains("hunter2"), "{error}");
+    assert!(error.contains("there is an `@` behind the first `/`") && !error.contains("hunter2"), "{error}");
     let error = mistakes("store: postgres://app@db?hunter2=1\n", &[], flags());
     assert!(
         error.contains("FILE:1:8: store: this connection string") && !error.contains("hunter2"),

@@ -22,6 +22,8 @@ mod connection;
 mod convert;
 mod deadline;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod health;
 pub mod message;
 mod others;

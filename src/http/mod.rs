@@ -31,6 +31,8 @@ use crate::tls::{Acceptor, Socket};
 
 mod answer;
 mod ask;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod held;
 pub(crate) mod pages;
 mod patient;

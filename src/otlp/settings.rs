@@ -43,9 +43,17 @@ pub struct Settings {
     pub environment: Environment,
 }
 
-/// The values of [`VARIABLES`] that are set and not empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The values of [`VARIABLES`] that are set and not empty. They are read for what they say only where something is
+/// exported, so nobody has looked yet whether a password stands in them.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Environment(pub [Option<String>; VARIABLES.len()]);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = VARIABLES.iter().zip(&self.0).filter(|(_, value)| value.is_some());
+        f.debug_set().entries(set.map(|(name, _)| name)).finish()
+    }
+}
 
 /// What a collector speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +136,11 @@ impl Endpoint {
     /// Says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Message> {
         let expected = "a URL such as `http://collector:4317` or `https://collector:4318`";
-        let wrong = || Message::new(format!("{} is no address of a collector", quoted(text)));
+        // It may be one with a password or a token in it.
+        let is_plain =
+            text.chars().all(|letter| letter.is_ascii_alphanumeric() || ":/.-_[]".contains(letter));
+        let shown = if is_plain { quoted(text) } else { "this".to_owned() };
+        let wrong = || Message::new(format!("{shown} is no address of a collector"));
         let uri: Uri = text.parse().map_err(|_| wrong().expected(expected))?;
         let known = matches!(uri.scheme_str(), Some("http" | "https"));
         // A password would be logged with the address; there are headers for it.

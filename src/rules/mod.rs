@@ -11,6 +11,8 @@ mod describe;
 pub mod explain;
 mod failure;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hash_tag;
 pub mod load;
 mod pattern;

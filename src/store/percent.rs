@@ -24,3 +24,9 @@ pub(crate) fn decode(text: &str) -> Result<String, Undecodable> {
     }
     String::from_utf8(bytes).map_err(|_| Undecodable::NotUtf8)
 }
+
+/// Every byte of `data` in its encoded form.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn encode_all(data: &[u8]) -> String {
+    data.iter().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"))
+}

@@ -5,6 +5,8 @@
 //! (<https://github.com/open-telemetry/semantic-conventions/tree/v1.45.0>).
 
 mod call;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod parent;
 mod store;
 

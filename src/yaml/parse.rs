@@ -204,7 +204,7 @@ impl Builder<'_> {
         let text = quoted(&scalar.text);
         let message = match mistake {
             TagMistake::Is(found) => Message::new("the tag does not fit").found(format!("{found} {text}")),
-            TagMistake::NotBase64 => Message::new(format!("{text} is tagged `!!binary` but is not base64")),
+            TagMistake::NotBase64 => Message::new("what is tagged `!!binary` is not base64").found(text),
         };
         self.problems.syntax(position, message);
     }

@@ -79,7 +79,7 @@ fn completions_are_there_for_every_shell() {
     for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = shell.run(&format!("completions {name}"));
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{name}");
-        for command in ["serve", "check", "explain", "ask", "migrate", "against"] {
+        for command in ["serve", "check", "explain", "ask", "migrate", "probe", "against"] {
             assert!(ran.stdout.contains(command), "{name} lacks {command}");
         }
     }
@@ -89,11 +89,11 @@ fn completions_are_there_for_every_shell() {
 #[test]
 fn help_teaches_with_examples_and_names_the_exit_codes() {
     let shell = Shell::with(&[]);
-    for command in ["serve", "check", "explain", "ask", "migrate", "completions"] {
+    for command in ["serve", "check", "explain", "ask", "migrate", "probe", "completions"] {
         let ran = shell.run(&format!("{command} --help"));
         assert_eq!(ran.code, Some(0), "{command}");
         assert!(ran.stdout.contains("Examples:"), "{command}");
-        let decides = ["check", "explain", "ask"].contains(&command);
+        let decides = ["check", "explain", "ask", "probe"].contains(&command);
         assert!(!decides || ran.stdout.contains("Exit status: 0"), "{command}");
     }
 }

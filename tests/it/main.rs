@@ -1,5 +1,7 @@
 //! Every integration test, in one binary: a module per area.
 
+#![forbid(unsafe_code)]
+
 mod admin;
 mod buckets;
 mod cluster;
@@ -8,10 +10,12 @@ mod cluster_faults;
 mod command_ask;
 mod command_check;
 mod command_explain;
+mod command_probe;
 mod commands;
 mod comparing;
 mod conformance;
 mod counting;
+mod deploy;
 mod docs;
 mod envoy;
 mod example_client;
@@ -61,6 +65,7 @@ mod redis_strangers;
 mod reload;
 mod reload_live;
 mod rule_fixtures;
+mod secrets;
 mod served;
 mod server;
 mod settlements;

@@ -27,8 +27,8 @@ fn blocks(language: &str) -> Vec<String> {
     blocks
 }
 
-/// A new command needs a test of its own here. What the two with Envoy do is tried by `envoy::sample`, and
-/// `.ci/test` is what runs this test.
+/// A new command needs a test of its own here. What the two with Envoy do is tried by `envoy::sample`, what those of
+/// Docker and Kubernetes do, as far as that goes without them, by `deploy`, and `.ci/test` is what runs this test.
 #[test]
 fn every_command_of_the_readme_is_tried() {
     let commands = blocks("sh");
@@ -37,6 +37,8 @@ fn every_command_of_the_readme_is_tried() {
         starts,
         [
             "cargo run --release -- serve --rules config/rules",
+            "docker build -t fluxlimit .",
+            "kubectl apply -k examples/kubernetes/base",
             "for attempt in 1 2 3 4 5 6; do",
             "envoy -c envoy/envoy.yaml",
             "curl -i localhost:10000/login",
@@ -55,7 +57,7 @@ fn every_command_of_the_readme_is_tried() {
 async fn the_first_command_serves_and_the_sixth_login_is_refused() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules");
     let server = Fluxlimit::with_rules_at(&rules).start().await;
-    let asking = &blocks("sh")[1];
+    let asking = &blocks("sh")[3];
     let expected = &blocks("text")[0];
     let mut answers = Vec::new();
     // A window of a quarter of an hour may end during the first try, but not during the second one, too.
@@ -84,7 +86,7 @@ async fn the_commands_for_a_blocked_customer_look_and_let_in_again() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let commands = blocks("sh");
-    let (look, reset) = (&commands[4], &commands[5]);
+    let (look, reset) = (&commands[6], &commands[7]);
     let ask = || run(&format!("{} --hits 5", look.replace(" --look", "")), ["--server", &grpc]).0;
     // A window may end between the two, but not twice in a row.
     for _ in 0..2 {
@@ -104,7 +106,7 @@ async fn the_commands_for_a_blocked_customer_look_and_let_in_again() {
 #[tokio::test]
 async fn the_command_with_redis_serves_from_it() {
     let redis = Redis::start().await;
-    let server = serving(&blocks("sh")[6].replace("redis://localhost:6379", &redis.url())).await;
+    let server = serving(&blocks("sh")[8].replace("redis://localhost:6379", &redis.url())).await;
     eventually("a key in Redis", async || {
         server.ask("remote_address", "10.0.0.1").await;
         redis.ask::<i64>(&["DBSIZE"]).await.ok().filter(|keys| *keys > 0)
@@ -115,7 +117,7 @@ async fn the_command_with_redis_serves_from_it() {
 #[tokio::test]
 async fn the_command_with_postgres_serves_from_it() {
     let postgres = Postgres::start().await;
-    let command = blocks("sh")[7].replace("postgres://postgres@localhost/postgres", &postgres.url());
+    let command = blocks("sh")[9].replace("postgres://postgres@localhost/postgres", &postgres.url());
     let server = serving(&command).await;
     eventually("a row in Postgres", async || {
         // There is no table before it is ready.
@@ -138,7 +140,7 @@ async fn serving(command: &str) -> Fluxlimit {
 
 #[test]
 fn the_rule_that_the_readme_asks_for_is_explained() {
-    let command = &blocks("sh")[9];
+    let command = &blocks("sh")[11];
     let arguments = command.strip_prefix("cargo run --release -- ").unwrap().split(' ');
     let output = Command::new(env!("CARGO_BIN_EXE_fluxlimit"))
         .args(arguments)

@@ -232,7 +232,15 @@ fn store(value: &mut Value<'_, '_>, config: &mut Config) {
         _ if redis_settings::is_url(&text) => redis_settings::url(value, &text, config),
         _ if postgres_settings::is_connection(&text) => postgres_settings::connection(value, &text, config),
         _ => {
-            let message = Message::new(format!("unknown store {}", quoted(scheme)));
+            // Without a scheme it may still be a URL with a password, or pairs of them.
+            let is_word =
+                scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-._".contains(letter));
+            let shown = if is_word {
+                format!("unknown store {}", quoted(scheme))
+            } else {
+                "unknown store".to_owned()
+            };
+            let message = Message::new(shown);
             value.error(message.expected("`memory` or a URL such as `redis://localhost:6379`"));
         }
     }

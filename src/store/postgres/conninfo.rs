@@ -85,6 +85,11 @@ impl Parameters {
         // As libpq looks for it: a `@` after the first `/` belongs to what follows.
         let (place, path) = place.split_once('/').map_or((place, ""), |(place, path)| (place, path));
         let (login, hosts) = place.rsplit_once('@').map_or(("", place), |(login, hosts)| (login, hosts));
+        if path.contains('@') {
+            // libpq takes it for a part of the name. More likely it is the rest of a password with a `/`, and names
+            // are logged.
+            return Err(unreadable("there is an `@` behind the first `/`"));
+        }
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         for (keyword, value) in [("user", user), ("password", password), ("dbname", path)] {
             if !value.is_empty() {

@@ -11,6 +11,8 @@ mod conninfo;
 mod driver;
 mod error;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod login;
 mod migrate;
 mod options;

@@ -4,6 +4,8 @@ pub mod cluster;
 mod connect;
 mod driver;
 mod eviction;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handshake;
 mod options;
 mod refusal;

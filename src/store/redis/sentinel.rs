@@ -47,7 +47,7 @@ impl Sentinels {
 }
 
 /// Host and port, or nil for a name that it does not know.
-fn address(answer: Option<&Value>) -> Result<Address, String> {
+pub(super) fn address(answer: Option<&Value>) -> Result<Address, String> {
     let parts = match answer {
         Some(Value::Array(parts)) => parts,
         Some(Value::Nil) => return Err("it knows no master of this name".to_owned()),

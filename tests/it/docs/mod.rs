@@ -11,6 +11,7 @@ mod postgres;
 mod redis;
 mod replay;
 mod rules;
+mod security;
 mod settings;
 mod tls;
 mod tracing;

@@ -89,7 +89,11 @@ impl Fluxlimit {
     /// Starts it with these arguments and this environment alone, and waits until it listens.
     pub(crate) async fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_fluxlimit"));
-        let mut process = Process::start("fluxlimit", program, arguments, environment);
+        Self::started(Process::start("fluxlimit", program, arguments, environment)).await
+    }
+
+    /// A server that was started in another way, once it listens.
+    pub(crate) async fn started(mut process: Process) -> Self {
         let (grpc, http) = process
             .output_with("a line for each listener", |log| {
                 Some((listener(log, Protocol::Grpc)?, listener(log, Protocol::Http)?))

@@ -11,6 +11,8 @@
 mod asker;
 mod call;
 mod errand;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod map;
 mod node;
 mod parts;
