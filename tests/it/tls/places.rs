@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{ENVOY, Site, connect, trusting};
+use crate::grpc_front::PATIENCE;
 use crate::support::eventually;
 
 /// The first message of a client.
@@ -31,8 +32,15 @@ async fn clients_that_have_not_begun_hold_no_place() {
         stream.write_all(begun).await.unwrap();
         waiting.push(stream);
     }
+    eventually("the connections", async || {
+        let open = site.server.metric("fluxlimit_connections{listener=\"grpc\"}").await;
+        (open == Some(3)).then_some(())
+    })
+    .await;
     let pair = site.authority.issue(&[ENVOY]);
-    connect(&site.client(Some(&pair)), site.server.grpc).await.unwrap();
+    let client = site.client(Some(&pair));
+    let connecting = connect(&client, site.server.grpc);
+    tokio::time::timeout(PATIENCE, connecting).await.expect("it finds a place").unwrap();
 }
 
 #[tokio::test]
@@ -43,7 +51,7 @@ async fn a_handshake_that_never_ends_is_ended_and_gives_up_its_place() {
     let mut stalled = TcpStream::connect(site.server.grpc).await.unwrap();
     stalled.write_all(&hello(&site)).await.unwrap();
     // The server has answered, so the place is taken.
-    stalled.read_exact(&mut [0; 1]).await.unwrap();
+    tokio::time::timeout(PATIENCE, stalled.read_exact(&mut [0; 1])).await.expect("an answer").unwrap();
     let pair = site.authority.issue(&[ENVOY]);
     let client = site.client(Some(&pair));
     // Whoever waits for a place waits no longer than for the rest, so one attempt may not be enough.
