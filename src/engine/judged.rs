@@ -68,31 +68,31 @@ pub(super) fn judge<'a, 'r: 'a>(
     question: &'a Question<'r>,
     outcome: &'a Outcome,
 ) -> SmallVec<[Judged<'a>; 2]> {
-    let rules = question.matched.iter().filter_map(|matched| match matched {
-        Matched::Limited(rule) => Some(*rule),
-        _ => None,
-    });
-    let groups = question.settlement.groups();
-    rules
-        .zip(groups)
-        .map(|(rule, (group, charges))| {
-            let index = tightest(question, outcome, charges);
-            let charge = &question.settlement.charges()[index];
-            Judged {
-                rule,
-                facts: question.limits[index],
-                limit: &charge.limit,
-                verdict: &outcome.verdicts[index],
-                shadow: charge.shadow,
-                quota: group.quota,
-            }
-        })
-        .collect()
+    let mut judged = SmallVec::new();
+    let mut groups = question.settlement.groups();
+    for matched in &question.matched {
+        let Matched::Limited(rule) = matched else { continue };
+        let Some((group, charges)) = groups.next() else { break };
+        let index = tightest(question, outcome, charges);
+        let charge = &question.settlement.charges()[index];
+        judged.push(Judged {
+            rule: *rule,
+            facts: question.limits[index],
+            limit: &charge.limit,
+            verdict: &outcome.verdicts[index],
+            shadow: charge.shadow,
+            quota: group.quota,
+        });
+    }
+    judged
 }
 
 /// The charge that speaks for its descriptor; one that only measures does so only where all do.
 fn tightest(question: &Question<'_>, outcome: &Outcome, charges: Range<usize>) -> usize {
     let first = charges.start;
+    if charges.len() == 1 {
+        return first;
+    }
     let shadow = |index: &usize| question.settlement.charges()[*index].shadow;
     charges.min_by_key(|index| (shadow(index), tightness(&outcome.verdicts[*index]))).unwrap_or(first)
 }

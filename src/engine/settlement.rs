@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::Key;
 use crate::algorithm::{State, Verdict};
@@ -216,6 +216,9 @@ fn bit(charge: usize) -> u64 {
 }
 
 fn distinct(charges: &[Charge]) -> (SmallVec<[usize; 2]>, SmallVec<[usize; 2]>) {
+    if charges.len() == 1 {
+        return (smallvec![0], smallvec![0]);
+    }
     let mut slots = SmallVec::with_capacity(charges.len());
     let mut firsts = SmallVec::<[usize; 2]>::new();
     let mut known = HashMap::new();

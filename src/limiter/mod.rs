@@ -210,13 +210,15 @@ impl Limiter {
     /// Decides with a store that answers at once.
     fn check_here(&self, request: &Request) -> Result<Decision, CheckError> {
         let watch = Stopwatch::start();
-        let decided = self.active(request).and_then(|active| {
+        // Looked at, not cloned: nothing waits while it is held.
+        let active = self.active.load();
+        let decided = in_force(request, active.as_ref()).and_then(|active| {
             let question = active.rules.question(request, self.settings.modes);
             let outcome = match self.ask_store(&question.settlement) {
                 Settling::Ready(outcome) => outcome,
                 Settling::Later(_) => unreachable!("the store said that it answers at once"),
             };
-            self.answer(&active, request, &question, outcome)
+            self.answer(active, request, &question, outcome)
         });
         self.count(&watch, decided)
     }
@@ -277,8 +279,7 @@ impl Limiter {
     }
 
     fn active(&self, request: &Request) -> Result<Arc<Active>, CheckError> {
-        request.check()?;
-        self.active.load_full().ok_or(CheckError::NoRules)
+        in_force(request, self.active.load().as_ref()).cloned()
     }
 
     /// How long a request may wait for the store.
@@ -358,6 +359,12 @@ impl Limiter {
         }
         decided
     }
+}
+
+/// The rules that a request that makes sense is asked under.
+fn in_force<'a>(request: &Request, active: Option<&'a Arc<Active>>) -> Result<&'a Arc<Active>, CheckError> {
+    request.check()?;
+    active.ok_or(CheckError::NoRules)
 }
 
 /// Waits for a store's answer, in a span of its own if the request is traced.

@@ -18,9 +18,10 @@ impl RuleSet {
             if index == rules.domains.len() {
                 rules.domains.push(Domain::new(&file.domain));
             }
-            let mut compiler = Compiler { domain: &file.domain, limits: &mut rules.limits };
+            let mut compiler = Compiler { domain: &file.domain, limits: &mut rules.limits, replaces: false };
             let nodes = compiler.nodes(&file.descriptors, &Path::default(), false);
             let domain = &mut rules.domains[index];
+            domain.replaces |= compiler.replaces;
             for node in nodes {
                 domain.root.add(node);
             }
@@ -43,6 +44,8 @@ impl RuleSet {
 struct Compiler<'a> {
     domain: &'a str,
     limits: &'a mut Vec<LimitInfo>,
+    /// Whether any rule so far replaces others.
+    replaces: bool,
 }
 
 impl Compiler<'_> {
@@ -74,6 +77,7 @@ impl Compiler<'_> {
             NodeLimits::None => return Rule::None,
             NodeLimits::Unlimited { name, replaces } => {
                 self.limits.push(LimitInfo::unlimited(self.domain, path, name));
+                self.replaces |= !replaces.is_empty();
                 return Rule::Unlimited { replaces: boxed(replaces) };
             }
             NodeLimits::Limited { limits, is_list } => (limits, *is_list),
@@ -104,6 +108,8 @@ impl Compiler<'_> {
                 }
             })
             .collect();
+        let replaces = limits.iter().any(|limit| !limit.replaces.is_empty());
+        self.replaces |= replaces;
         Rule::Limited(Limited {
             facts: RuleFacts {
                 path: path.to_string().into(),
@@ -111,7 +117,7 @@ impl Compiler<'_> {
             },
             quota: node.quota_mode,
             detailed_metric: node.detailed_metric,
-            replaces: limits.iter().any(|limit| !limit.replaces.is_empty()),
+            replaces,
             limits,
         })
     }

@@ -44,6 +44,8 @@ pub struct RuleSet {
 struct Domain {
     name: Box<str>,
     root: Level,
+    /// Whether any of its rules replaces others by name.
+    replaces: bool,
     /// Whether limits that come with a request count what they refuse.
     overrides_count_refused: bool,
     /// Names the overrides of this domain as one, for a store that is full.
@@ -109,6 +111,7 @@ impl Domain {
         Self {
             name: name.into(),
             root: Level::default(),
+            replaces: false,
             overrides_count_refused: true,
             overrides_id: limit_id(name, &Path::default(), 0),
             on_store_failure: None,

@@ -14,12 +14,18 @@ impl RuleSet {
         let index = self.by_name.get(&*request.domain).copied();
         let domain = index.map(|index| &self.domains[index]);
         let mut asking = Asking::new(self, request, modes, domain);
-        let found: SmallVec<[Found<'_>; 2]> =
-            request.descriptors.iter().map(|descriptor| Found::of(domain, descriptor)).collect();
-        let replaced = replaced_names(&found);
-        for (descriptor, found) in request.descriptors.iter().zip(found) {
-            let matched = asking.ask(descriptor, found, &replaced);
-            asking.matched.push(matched);
+        if domain.is_some_and(|domain| domain.replaces) {
+            // What one descriptor matches may take a limit away from another, also from one before it.
+            let found: SmallVec<[Found<'_>; 2]> =
+                request.descriptors.iter().map(|descriptor| Found::of(domain, descriptor)).collect();
+            let replaced = replaced_names(&found);
+            for (descriptor, found) in request.descriptors.iter().zip(found) {
+                asking.ask(descriptor, found, &replaced);
+            }
+        } else {
+            for descriptor in &request.descriptors {
+                asking.ask(descriptor, Found::of(domain, descriptor), &[]);
+            }
         }
         asking.finish(index)
     }
@@ -116,8 +122,8 @@ impl<'r, 'q> Asking<'r, 'q> {
         }
     }
 
-    fn ask(&mut self, descriptor: &Descriptor, found: Found<'r>, replaced: &[&str]) -> Matched<'r> {
-        match found {
+    fn ask(&mut self, descriptor: &Descriptor, found: Found<'r>, replaced: &[&str]) {
+        let matched = match found {
             Found::Miss(miss) => Matched::Nothing(miss),
             Found::Override(limit, counted) => {
                 self.ask_override(descriptor, limit, counted);
@@ -129,7 +135,8 @@ impl<'r, 'q> Asking<'r, 'q> {
                 Rule::Unlimited { .. } => Matched::Unlimited,
                 Rule::Limited(limited) => self.ask_limits(descriptor, node, limited, counted, replaced),
             },
-        }
+        };
+        self.matched.push(matched);
     }
 
     fn ask_override(&mut self, descriptor: &Descriptor, limit: Override, counted: Counted) {

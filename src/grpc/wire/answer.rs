@@ -99,7 +99,16 @@ impl Writer {
         }
     }
 
-    fn varint(&mut self, mut value: u64) {
+    #[inline]
+    fn varint(&mut self, value: u64) {
+        match u8::try_from(value) {
+            Ok(byte @ 0..0x80) => self.0.push(byte),
+            _ => self.long_varint(value),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value.to_le_bytes()[0] | 0x80);
             value >>= 7;

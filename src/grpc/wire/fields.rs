@@ -56,10 +56,24 @@ impl<'m> Fields<'m> {
     }
 
     /// The number and the content of the next field; `None` at the end of the message.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(u64, Content<'m>)>, MalformedMessage> {
-        if self.0.is_empty() {
-            return Ok(None);
+        match self.0 {
+            [] => Ok(None),
+            // Almost all that Envoy sends: bytes, with one byte for the key and one for their length.
+            [key @ 8..0x80, length @ 0..0x80, rest @ ..]
+                if u64::from(key & 7) == BYTES && rest.len() >= usize::from(*length) =>
+            {
+                let (bytes, rest) = rest.split_at(usize::from(*length));
+                self.0 = rest;
+                Ok(Some((u64::from(key >> 3), Content::Bytes(bytes))))
+            }
+            _ => self.next_of_any_kind(),
         }
+    }
+
+    #[inline(never)]
+    fn next_of_any_kind(&mut self) -> Result<Option<(u64, Content<'m>)>, MalformedMessage> {
         let (number, wire_type) = self.key()?;
         let content = match wire_type {
             VARINT => Content::Integer(self.varint()?),
@@ -82,11 +96,6 @@ impl<'m> Fields<'m> {
     }
 
     fn varint(&mut self) -> Result<u64, MalformedMessage> {
-        // Almost all are below 128.
-        if let [byte @ 0..=0x7f, rest @ ..] = self.0 {
-            self.0 = rest;
-            return Ok(u64::from(*byte));
-        }
         let mut value = 0;
         for (index, byte) in self.0.iter().enumerate() {
             if index == 9 && *byte > 1 {
