@@ -14,7 +14,8 @@ WORKDIR /build
 # The dependencies alone, so that a change of the source does not build them again. Cargo asks for each target
 # that Cargo.toml names, but not for what is in it.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src benches && echo 'fn main() {}' >src/main.rs && touch src/lib.rs benches/decision.rs && \
+RUN mkdir -p src benches && echo 'fn main() {}' >src/main.rs && \
+    touch src/lib.rs benches/decision.rs benches/instructions.rs && \
     cargo build --locked --release --bin fluxlimit
 
 # The libc goes into the program, so it runs where there is none. Only the last step is told so: the dependencies

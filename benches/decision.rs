@@ -1,4 +1,4 @@
-//! The parts of a decision, each alone: match, settle, memory store, answer.
+//! The parts of a decision, each alone: decode, match, settle, memory store, answer, encode; and all of it.
 //!
 //! `cargo bench --bench decision`
 
@@ -9,14 +9,15 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use fluxlimit::algorithm::State;
 use fluxlimit::engine::{AnswerSettings, HeaderStyle, Settlement, answer, settle};
-use fluxlimit::limit::{Algorithm, Limit, LimitSpec, Unit};
-use fluxlimit::request::{Descriptor, Entry, Request};
-use fluxlimit::rules::file::{Node, NodeLimit, NodeLimits, RuleFile};
-use fluxlimit::rules::{Modes, RuleSet};
+use fluxlimit::grpc::wire;
+use fluxlimit::limit::Algorithm;
+use fluxlimit::rules::Modes;
 use fluxlimit::store::memory::{MemoryStore, Settings};
 use fluxlimit::store::{Settling, Store};
 use fluxlimit::time::{SystemClock, Timestamp};
-use fluxlimit::yaml::Position;
+use parts::{call, limiter, message, request, rules};
+
+mod parts;
 
 /// Numbers of rules, from a small file to more than anybody has.
 const RULES: [usize; 2] = [10, 100_000];
@@ -25,58 +26,6 @@ const RULES: [usize; 2] = [10, 100_000];
 const KEYS: [usize; 2] = [10, 1_000_000];
 
 const NOW: Timestamp = Timestamp::from_ms(1_700_000_000_000);
-
-fn limit(algorithm: Algorithm) -> Limit {
-    // Never reached, so that every iteration books.
-    let burst = algorithm.is_bucket().then_some(1_000_000_000);
-    let spec = LimitSpec { burst, ..LimitSpec::new(algorithm, 1_000_000_000, Unit::Hour) };
-    Limit::new(spec).expect("a billion an hour fits")
-}
-
-/// As many rules as `count`, side by side, each for one tenant and any user of it.
-fn rules(count: usize, algorithm: Algorithm) -> RuleSet {
-    let node = |key: &str, value: String, limits: NodeLimits, children: Vec<Node>| Node {
-        position: Position::START,
-        key: key.to_owned(),
-        value,
-        limits,
-        quota_mode: false,
-        detailed_metric: false,
-        value_to_metric: false,
-        share_threshold: false,
-        metadata: None,
-        children,
-    };
-    let limited = || {
-        let limit = NodeLimit {
-            position: Position::START,
-            limit: limit(algorithm),
-            name: "per user".to_owned(),
-            replaces: Vec::new(),
-            shadow_mode: false,
-        };
-        NodeLimits::Limited { limits: vec![limit], is_list: false }
-    };
-    let tenants = (0..count).map(|tenant| {
-        let user = node("user", String::new(), limited(), Vec::new());
-        node("tenant", tenant.to_string(), NodeLimits::None, vec![user])
-    });
-    RuleSet::compile(&[RuleFile {
-        name: "bench.yaml".to_owned(),
-        domain: "bench".to_owned(),
-        domain_at: Position::START,
-        overrides_count_refused: None,
-        on_store_failure: None,
-        hash_tag: None,
-        descriptors: tenants.collect(),
-    }])
-}
-
-/// A request of one user of one tenant.
-fn request(tenant: usize, user: usize) -> Request {
-    let entries = [Entry::new("tenant", tenant.to_string()), Entry::new("user", user.to_string())];
-    Request { domain: "bench".into(), descriptors: [Descriptor::of(entries)].into(), hits_addend: 1 }
-}
 
 fn matching(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("match");
@@ -148,6 +97,34 @@ fn answering(criterion: &mut Criterion) {
     }
 }
 
+fn wiring(criterion: &mut Criterion) {
+    let message = message(0, 7);
+    criterion.bench_function("decode", |bencher| {
+        bencher.iter(|| black_box(wire::request(black_box(&message))));
+    });
+    let (rules, request) = (rules(1, Algorithm::TokenBucket), request(0, 7));
+    let question = rules.question(&request, Modes::default());
+    let (outcome, _) = settle(&question.settlement, NOW, &[None]);
+    for headers in [HeaderStyle::Off, HeaderStyle::Both] {
+        let settings = AnswerSettings { headers, ..AnswerSettings::default() };
+        let decision = answer(&request, &question, &outcome, &settings);
+        criterion.bench_function(&format!("encode/headers_{headers:?}"), |bencher| {
+            bencher.iter(|| black_box(wire::framed(black_box(&decision))));
+        });
+    }
+}
+
+fn calling(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("call");
+    for count in RULES {
+        let limiter = limiter(rules(count, Algorithm::TokenBucket));
+        let message = message(count / 2, 7);
+        group.bench_function(BenchmarkId::new("rules", count), |bencher| {
+            bencher.iter(|| black_box(call(&limiter, black_box(&message))));
+        });
+    }
+}
+
 fn outcome(settling: Settling) -> bool {
     match settling {
         Settling::Ready(outcome) => outcome.is_ok_and(|outcome| outcome.refused),
@@ -166,6 +143,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = benches;
     config = short();
-    targets = matching, settling, memory_store, answering
+    targets = matching, settling, memory_store, answering, wiring, calling
 }
 criterion_main!(benches);
