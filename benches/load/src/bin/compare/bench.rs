@@ -157,6 +157,8 @@ impl Bench {
             "127.0.0.1:0",
         ]);
         program.environment.clone_from(&setup.settings);
+        // Its default port is that of a server that somebody else may run here.
+        program.environment.push(("FLUXLIMIT_ADMIN__ADDRESS", "off".to_owned()));
         let mut server = listening(program.start(self.work.path())?, true)?;
         let http = server.http;
         server.child.until(|_| page(http?, "/ready").ok().filter(|(status, _)| *status == 200))?;
