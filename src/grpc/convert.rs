@@ -93,6 +93,7 @@ mod tests {
     use prost::Message;
     use smallvec::smallvec;
 
+    use super::super::frame::PREFIX_BYTES;
     use super::super::wire;
     use super::*;
     use crate::request::{Entry, Override};
@@ -132,7 +133,7 @@ mod tests {
             headers: vec![Header { name: "a".into(), value: "b".to_owned() }],
             metadata: Some(Map::from([("m".to_owned(), Value::Map(inner)), ("t".to_owned(), "u".into())])),
         };
-        let message = RateLimitResponse::decode(&wire::framed(&decision)[5..]).unwrap();
+        let message = RateLimitResponse::decode(&wire::framed(&decision)[PREFIX_BYTES..]).unwrap();
         assert_eq!(super::decision(message.clone()), Ok(decision));
         let unknown = RateLimitResponse { overall_code: 0, ..message };
         assert_eq!(super::decision(unknown), Err("code 0".to_owned()));

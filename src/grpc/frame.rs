@@ -13,7 +13,7 @@ use tonic::Status;
 use super::unfinished::Unfinished;
 
 /// Length of what stands before a message: one byte of flags, four of length.
-const PREFIX_BYTES: usize = 5;
+pub(super) const PREFIX_BYTES: usize = 5;
 
 /// Why no message could be read. The code of each is the one that gRPC's specification names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

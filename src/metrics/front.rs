@@ -220,12 +220,7 @@ fn by_listener(
 
 #[cfg(test)]
 mod tests {
-    use crate::metrics::{CutOff, Listener, Metrics};
-
-    fn assert_shown(metrics: &Metrics, line: &str) {
-        let text = metrics.text();
-        assert!(text.contains(&format!("\n{line}\n")), "no {line} in:\n{text}");
-    }
+    use crate::metrics::{CutOff, Listener, Metrics, assert_shown};
 
     #[test]
     fn a_connection_is_counted_until_it_ends() {

@@ -312,3 +312,10 @@ impl Metrics {
         *unknown.entry(name).or_default() += 1;
     }
 }
+
+/// Fails unless what is scraped has that line.
+#[cfg(test)]
+fn assert_shown(metrics: &Metrics, line: &str) {
+    let text = metrics.text();
+    assert!(text.contains(&format!("\n{line}\n")), "no {line} in:\n{text}");
+}

@@ -104,12 +104,7 @@ impl StoreMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
-
-    fn assert_shown(metrics: &Metrics, line: &str) {
-        let text = metrics.text();
-        assert!(text.contains(&format!("\n{line}\n")), "no {line} in:\n{text}");
-    }
+    use crate::metrics::{Metrics, assert_shown};
 
     #[test]
     fn every_kind_of_failure_has_a_series_before_it_happens() {

@@ -4,15 +4,13 @@ use bytes::Bytes;
 use prost::Message;
 use smallvec::SmallVec;
 
+use super::super::frame::PREFIX_BYTES;
 use super::super::message::Code as CodeNumber;
 use super::{BYTES, VARINT};
 use crate::engine::{Code, Decision, Header, Map, Status, StatusLimit, Value};
 
 /// Bytes that most answers fit into: two statuses with a name each.
 const USUAL_BYTES: usize = 128;
-
-/// Length of what stands before a message: one byte of flags, four of length.
-const PREFIX_BYTES: usize = 5;
 
 /// An answer while it is written, on the stack unless it is long.
 struct Writer(SmallVec<[u8; USUAL_BYTES]>);

@@ -23,12 +23,7 @@ async fn headers_of_exports_that_arrive_are_never_said() {
     let ca = certificates.ca().display().to_string();
     for protocol in ["grpc", "http"] {
         for scheme in ["http", "https"] {
-            let collector = match scheme {
-                "http" => Collector::start().await,
-                _ => Collector::with_tls(&certificates).await,
-            };
-            let address = if protocol == "grpc" { collector.grpc } else { collector.http };
-            let endpoint = format!("{scheme}://{address}");
+            let (collector, endpoint) = Collector::speaking(protocol, scheme, &certificates).await;
             let settings = [telling(&endpoint, protocol), vec![("OTLP__TLS_CA_FILE", &ca)]].concat();
             let server = Talkative::start(&settings, &[]).await;
             server.server.ask("user", "alice").await;

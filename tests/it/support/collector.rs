@@ -80,6 +80,20 @@ impl Collector {
         Self::with(listener().await, Some(certificates)).await
     }
 
+    /// One with TLS if `scheme` is `https`, and the endpoint that exporters of `protocol` are told.
+    pub(crate) async fn speaking(
+        protocol: &str,
+        scheme: &str,
+        certificates: &Certificates,
+    ) -> (Self, String) {
+        let collector = match scheme {
+            "http" => Self::start().await,
+            _ => Self::with_tls(certificates).await,
+        };
+        let address = if protocol == "grpc" { collector.grpc } else { collector.http };
+        (collector, format!("{scheme}://{address}"))
+    }
+
     async fn with(grpc: TcpListener, certificates: Option<&Certificates>) -> Self {
         let http = listener().await;
         let collector = Self { grpc: address(&grpc), http: address(&http), got: Got::default() };

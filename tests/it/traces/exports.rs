@@ -13,12 +13,7 @@ async fn both_protocols_carry_spans_and_metrics_with_their_headers_and_with_tls(
     let ca = certificates.ca().display().to_string();
     for protocol in ["grpc", "http"] {
         for scheme in ["http", "https"] {
-            let collector = match scheme {
-                "http" => Collector::start().await,
-                _ => Collector::with_tls(&certificates).await,
-            };
-            let address = if protocol == "grpc" { collector.grpc } else { collector.http };
-            let endpoint = format!("{scheme}://{address}");
+            let (collector, endpoint) = Collector::speaking(protocol, scheme, &certificates).await;
             let settings = [
                 ("OTLP__ENDPOINT", endpoint.as_str()),
                 ("OTLP__PROTOCOL", protocol),
