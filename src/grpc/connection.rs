@@ -16,11 +16,9 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use h2::RecvStream;
-use h2::server::SendResponse;
-use hyper::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::burst::Burst;
 use super::service::Calls;
 use super::settings::Settings;
 use super::upkeep::{Due, Overdue, Upkeep};
@@ -59,7 +57,7 @@ pub(super) async fn serve(
     let mut upkeep = Upkeep::new(*calls.settings(), connection.ping_pong().expect("taken once"));
     let mut stop = pin!(stop);
     let mut is_stopping = false;
-    let mut arrived: Vec<(Request<RecvStream>, SendResponse<Bytes>)> = Vec::new();
+    let mut burst = Burst::default();
     let mut waiting = FuturesUnordered::<Waiting>::new();
     let mut counted = calls.waiting();
     poll_fn(move |context| {
@@ -75,19 +73,17 @@ pub(super) async fn serve(
         }
         for _ in 0..MAX_TURNS {
             // Everything that is here is taken before anything is answered: every look for more also writes.
-            while arrived.len() < MAX_BURST {
+            while burst.len() < MAX_BURST {
                 match connection.poll_accept(context)? {
-                    Poll::Ready(Some(call)) => arrived.push(call),
+                    Poll::Ready(Some((request, respond))) => burst.push(request, respond),
                     Poll::Ready(None) => return Poll::Ready(Ok(())),
                     Poll::Pending => break,
                 }
             }
-            let mut has_moved = !arrived.is_empty();
+            let mut has_moved = burst.len() > 0;
             if has_moved {
                 upkeep.mark_used();
-            }
-            for (request, respond) in arrived.drain(..) {
-                waiting.extend(calls.answer(request, respond));
+                burst.answer(&calls, &mut waiting);
             }
             // Ends: every turn takes a call away, and none is added here.
             while let Poll::Ready(Some(())) = waiting.poll_next_unpin(context) {
@@ -127,6 +123,7 @@ mod tests {
     use std::task::{Context, Waker};
     use std::time::Duration;
 
+    use hyper::Request;
     use tokio::io::ReadBuf;
 
     use super::super::service::Service;

@@ -17,6 +17,7 @@ use crate::limiter::Limiter;
 use crate::metrics::Listener;
 use crate::tls::{Acceptor, Socket};
 
+mod burst;
 pub mod client;
 mod connection;
 mod convert;

@@ -59,6 +59,37 @@ pub(super) struct Calls {
     unfinished: Unfinished,
 }
 
+/// A call of `ShouldRateLimit` whose message is here, or is known to be none.
+pub(super) struct Asked {
+    message: Result<Bytes, FrameError>,
+    limit: Duration,
+    respond: SendResponse<Bytes>,
+    body: Incoming,
+}
+
+/// A call with its answer.
+pub(super) struct Answered {
+    /// With its prefix.
+    message: Bytes,
+    respond: SendResponse<Bytes>,
+    /// Let go with the call: h2 then has work to do.
+    _body: Incoming,
+}
+
+/// A call that has begun.
+pub(super) enum Begun {
+    Asked(Asked),
+    Waits(Waiting),
+}
+
+/// A call that has been decided, if it could be at once.
+pub(super) enum Decided {
+    Answered(Answered),
+    Waits(Waiting),
+    /// It is over without an answer.
+    Failed,
+}
+
 /// What can be said of a call whose message is here.
 enum Now {
     /// The answer, with its prefix.
@@ -71,6 +102,12 @@ enum Now {
 impl Service {
     pub(super) fn new(limiter: Arc<Limiter>, health: Arc<Health>, settings: Settings) -> Self {
         Self { limiter, others: Others::new(health), settings, unfinished: Arc::default() }
+    }
+}
+
+impl Answered {
+    pub(super) fn send(mut self) {
+        ended(stream::send_message(&mut self.respond, self.message));
     }
 }
 
@@ -89,57 +126,58 @@ impl Calls {
         self.service.limiter.metrics().waiting_calls()
     }
 
-    /// Answers one call, or begins to: what has to wait for its message, for a store or for the client goes on
-    /// in the future. Failures of gRPC are answers too, so nothing can fail here.
-    pub(super) fn answer(
+    /// Begins one call: reads what is here of it. One whose message is not, or which asks something else, goes on
+    /// in a future. Failures of gRPC are answers too, so nothing can fail here.
+    pub(super) fn begin(
         self: &Arc<Self>,
         request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
-    ) -> Option<Waiting> {
+        respond: SendResponse<Bytes>,
+    ) -> Begun {
         if let Some(refused) = not_grpc(request.method(), request.headers()) {
-            return Some(later(respond, ready(Answer::Whole(refused))));
+            return Begun::Waits(later(respond, ready(Answer::Whole(refused))));
         }
         let limit = deadline::of(request.headers());
         if request.uri().path() != SHOULD_RATE_LIMIT {
             let (calls, request) = (self.clone(), others::request(request));
-            return Some(later(respond, async move { calls.answer_other(request, limit).await }));
+            return Begun::Waits(later(respond, async move { calls.answer_other(request, limit).await }));
         }
         if let Some(tracer) = self.service.limiter.tracer()
             && let Some(span) = tracer.rpc(METHOD, request.headers())
         {
-            return Some(answer_traced(
-                self.clone(),
-                Incoming::new(request.into_body()),
-                limit,
-                span,
-                respond,
-            ));
+            let body = Incoming::new(request.into_body());
+            return Begun::Waits(answer_traced(self.clone(), body, limit, span, respond));
         }
         let mut body = Incoming::new(request.into_body());
         let received = frame::received(&mut body);
         if let Some(message) = received.message(&body, self.unfinished.max_message_bytes()) {
-            // A panic costs its own call, not its neighbours.
-            return match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
-                Ok(Now::Message(message)) => {
-                    ended(stream::send_message(&mut respond, message));
-                    None
-                }
-                Ok(Now::Error(status)) => Some(later(respond, ready(Err(status).into()))),
-                Ok(Now::Undecided(request)) => {
-                    let service = self.service.clone();
-                    Some(later(respond, async move {
-                        encoded(service.limiter.check(&request, limit).await).into()
-                    }))
-                }
-                Err(panic) => {
-                    panicked(panic.as_ref());
-                    respond.send_reset(Reason::INTERNAL_ERROR);
-                    None
-                }
-            };
+            return Begun::Asked(Asked { message, limit, respond, body });
         }
         let calls = self.clone();
-        Some(later(respond, async move { calls.answer_later(received, body, limit, None).await.into() }))
+        Begun::Waits(later(
+            respond,
+            async move { calls.answer_later(received, body, limit, None).await.into() },
+        ))
+    }
+
+    /// Decides one call. What a store has to be asked for goes on in a future.
+    pub(super) fn decide(&self, asked: Asked) -> Decided {
+        let Asked { message, limit, mut respond, body } = asked;
+        // A panic costs its own call, not its neighbours.
+        match catch_unwind(AssertUnwindSafe(|| self.answer_now(message))) {
+            Ok(Now::Message(message)) => Decided::Answered(Answered { message, respond, _body: body }),
+            Ok(Now::Error(status)) => Decided::Waits(later(respond, ready(Err(status).into()))),
+            Ok(Now::Undecided(request)) => {
+                let service = self.service.clone();
+                Decided::Waits(later(respond, async move {
+                    encoded(service.limiter.check(&request, limit).await).into()
+                }))
+            }
+            Err(panic) => {
+                panicked(panic.as_ref());
+                respond.send_reset(Reason::INTERNAL_ERROR);
+                Decided::Failed
+            }
+        }
     }
 
     async fn answer_other(&self, request: Request<Incoming>, limit: Duration) -> Answer {
