@@ -2,13 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::families::{Family, Kind};
 use crate::algorithm::Verdict;
 use crate::engine::Charge;
 
 /// The counts of one limit, in hits. The first five mean what they mean in the reference.
 #[derive(Debug, Default)]
 pub struct LimitCounters {
-    hits: AtomicU64,
+    /// Those of requests beyond the limit: with those within it, all that were asked for. So most requests need one
+    /// addition only.
+    refused: AtomicU64,
     within_limit: AtomicU64,
     near_limit: AtomicU64,
     over_limit: AtomicU64,
@@ -20,18 +23,18 @@ pub struct LimitCounters {
 }
 
 /// One of the counts: its metric name, what it says, and how to read it.
-pub(super) struct Count {
-    pub(super) name: &'static str,
-    pub(super) description: &'static str,
-    pub(super) read: fn(&LimitCounters) -> u64,
+struct Count {
+    name: &'static str,
+    description: &'static str,
+    read: fn(&LimitCounters) -> u64,
 }
 
 /// Every count of a limit.
-pub(super) const COUNTS: [Count; 9] = [
+const COUNTS: [Count; 9] = [
     Count {
         name: "fluxlimit.hits",
         description: "Hits that were asked for",
-        read: |counters| counters.hits.load(Relaxed),
+        read: |counters| counters.asked(),
     },
     Count {
         name: "fluxlimit.hits.within_limit",
@@ -75,6 +78,20 @@ pub(super) const COUNTS: [Count; 9] = [
     },
 ];
 
+/// The metrics of limits: one for each count.
+pub(super) fn families() -> impl Iterator<Item = Family> {
+    COUNTS.into_iter().map(|Count { name, description, read }| Family {
+        name,
+        description,
+        kind: Kind::Counter,
+        read: Box::new(move |counts, observe| {
+            for (labels, total) in counts.series.totals(read) {
+                observe(total, &labels.attributes());
+            }
+        }),
+    })
+}
+
 impl LimitCounters {
     /// Counts one charge with its verdict.
     pub(super) fn record(&self, charge: &Charge, verdict: &Verdict, near_limit_ratio: f32) {
@@ -86,7 +103,6 @@ impl LimitCounters {
         let capacity = charge.limit.capacity();
         let near = near_threshold(capacity, near_limit_ratio);
         let before = capacity.saturating_sub(verdict.available);
-        self.hits.fetch_add(hits, Relaxed);
         if verdict.allowed {
             self.within_limit.fetch_add(hits, Relaxed);
             let after = before.saturating_add(hits);
@@ -95,6 +111,7 @@ impl LimitCounters {
             }
             return;
         }
+        self.refused.fetch_add(hits, Relaxed);
         let mut over = hits;
         if charge.limit.count_refused() && verdict.available > 0 {
             // What still fitted was near the limit, not over it; it was booked all the same.
@@ -108,7 +125,7 @@ impl LimitCounters {
     /// nothing is booked.
     pub(super) fn record_remembered(&self, charge: &Charge, verdict: &Verdict) {
         let hits = charge.hits.max(0).unsigned_abs();
-        self.hits.fetch_add(hits, Relaxed);
+        self.refused.fetch_add(hits, Relaxed);
         self.local_cache.fetch_add(hits, Relaxed);
         self.record_over(charge, verdict, hits);
     }
@@ -127,9 +144,13 @@ impl LimitCounters {
         self.overflow_key.fetch_add(charge.hits.max(0).unsigned_abs(), Relaxed);
     }
 
+    fn asked(&self) -> u64 {
+        self.within_limit.load(Relaxed).wrapping_add(self.refused.load(Relaxed))
+    }
+
     /// Whether anything has been counted.
     pub(super) fn is_used(&self) -> bool {
-        self.hits.load(Relaxed) > 0 || self.given_back.load(Relaxed) > 0
+        self.asked() > 0 || self.given_back.load(Relaxed) > 0
     }
 }
 

@@ -12,19 +12,18 @@ use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, SdkMeterProvider, Stream};
 use prometheus::{Encoder, TextEncoder};
 
-use super::counters::COUNTS;
 use super::decisions::{self, Times};
+use super::families::{self, Families};
 use super::series::MAX_VALUES;
 use super::{
     Counts, Gauge, MAX_UNKNOWN_DOMAINS, Metrics, StoreMetrics, TlsCounts, front, process, rules, tls,
 };
-use crate::engine::Miss;
 
 /// The name of our instruments among those of libraries; it is not exported.
 const SCOPE: &str = "fluxlimit";
 
-/// The most series of one instrument. What becomes a series is bounded where it is counted; this only lifts
-/// the default of 2,000, above which all are thrown together.
+/// The most series of one instrument that is pushed. What becomes a series is bounded where it is counted; this only
+/// lifts the default of 2,000, above which all are thrown together.
 const MAX_SERIES: usize = 1_000_000;
 
 /// What pushes metrics from time to time.
@@ -36,18 +35,24 @@ pub(super) fn reader(exporter: impl PushMetricExporter, interval_ms: u64) -> imp
 pub(super) fn metrics(counts: Arc<Counts>) -> Metrics {
     let (registry, provider) = provider();
     let provider = provider.build();
-    let times = Times::new(counts.clone());
-    registry.register(Box::new(times)).expect("nothing else in the registry has its name");
+    registry.register(Box::new(Times::new(counts.clone()))).expect("nothing else has its name");
+    registry.register(Box::new(Families::new(counts.clone()))).expect("nothing else has their names");
     instruments(counts, registry, provider)
 }
 
 /// The same, pushed by `reader` as well, as the metrics of `resource`.
 ///
 /// What is pushed comes from OpenTelemetry's instruments alone, and they have no histogram that is read when it is
-/// needed. So here each decision is recorded with one of theirs, which costs more.
+/// needed. So here each decision is recorded with one of theirs, which costs more. Those with many series reserve
+/// room for the most that there may be: about 30 MB.
 pub(super) fn pushed(counts: Arc<Counts>, reader: impl MetricReader, resource: Resource) -> Metrics {
     let (registry, provider) = provider();
-    let provider = provider.with_reader(reader).with_resource(resource).build();
+    let provider = provider
+        .with_view(|_: &_| Stream::builder().with_cardinality_limit(MAX_SERIES).build().ok())
+        .with_reader(reader)
+        .with_resource(resource)
+        .build();
+    families::instruments(&provider.meter(SCOPE), &counts);
     let decision_s = provider
         .meter(SCOPE)
         .f64_histogram(decisions::NAME)
@@ -69,19 +74,13 @@ fn provider() -> (prometheus::Registry, MeterProviderBuilder) {
         .without_target_info()
         .build()
         .expect("a new registry has no collector that could clash");
-    let provider = SdkMeterProvider::builder()
-        .with_reader(exporter)
-        .with_view(|_: &_| Stream::builder().with_cardinality_limit(MAX_SERIES).build().ok());
-    (registry, provider)
+    (registry, SdkMeterProvider::builder().with_reader(exporter))
 }
 
 fn instruments(counts: Arc<Counts>, registry: prometheus::Registry, provider: SdkMeterProvider) -> Metrics {
     let meter = provider.meter(SCOPE);
-    limits(&meter, &counts);
     label_values(&meter, &counts);
     answers(&meter, &counts);
-    unmatched(&meter, &counts);
-    policy_answers(&meter, &counts);
     front::show(&meter, &counts);
     process::show(&meter);
     rules::show(&meter, &counts);
@@ -97,33 +96,8 @@ pub(super) fn text(registry: &prometheus::Registry) -> String {
     }
 }
 
-fn limits(meter: &Meter, counts: &Arc<Counts>) {
-    for count in COUNTS {
-        let counts = counts.clone();
-        meter
-            .u64_observable_counter(count.name)
-            .with_description(count.description)
-            .with_callback(move |observer| {
-                for (labels, total) in counts.series.totals(count.read) {
-                    observer.observe(total, &labels.attributes());
-                }
-            })
-            .build();
-    }
-}
-
 /// How near the labels that come from requests are to their bounds.
 fn label_values(meter: &Meter, counts: &Arc<Counts>) {
-    let of = counts.clone();
-    meter
-        .u64_observable_gauge("fluxlimit.label_values")
-        .with_description("Values that the metrics of a rule are told apart by")
-        .with_callback(move |observer| {
-            for (labels, values) in of.series.values() {
-                observer.observe(values, &labels.attributes());
-            }
-        })
-        .build();
     let of = counts.clone();
     meter
         .u64_observable_gauge("fluxlimit.unknown_domains")
@@ -178,44 +152,6 @@ fn build_info(meter: &Meter) {
         .with_description("1, with the version as a label")
         .with_callback(|observer| {
             observer.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
-        })
-        .build();
-}
-
-fn unmatched(meter: &Meter, counts: &Arc<Counts>) {
-    let of = counts.clone();
-    meter
-        .u64_observable_counter("fluxlimit.unmatched")
-        .with_description("Descriptors that no limit applies to, by the reason")
-        .with_callback(move |observer| {
-            let observe = |domain: &str, miss: Miss, count: u64| {
-                let domain = KeyValue::new("domain", domain.to_owned());
-                observer.observe(count, &[domain, KeyValue::new("reason", miss.name())]);
-            };
-            of.series.each_domain(|name, domain| {
-                for (miss, count) in domain.misses() {
-                    observe(name, miss, count);
-                }
-            });
-            for (name, count) in of.unknown_domains.lock().iter() {
-                observe(name, Miss::Domain, *count);
-            }
-        })
-        .build();
-}
-
-fn policy_answers(meter: &Meter, counts: &Arc<Counts>) {
-    let of = counts.clone();
-    meter
-        .u64_observable_counter("fluxlimit.store.policy_answers")
-        .with_description("Requests that `on_store_failure` answered, since the store did not")
-        .with_callback(move |observer| {
-            of.series.each_domain(|name, domain| {
-                for (policy, count) in domain.policy_answers() {
-                    let domain = KeyValue::new("domain", name.to_owned());
-                    observer.observe(count, &[domain, KeyValue::new("policy", policy.name())]);
-                }
-            });
         })
         .build();
 }

@@ -1,10 +1,12 @@
 //! What the server counts, in one place: names, labels, and the text that Prometheus scrapes.
 //!
-//! Hits are counted per limit in plain atomics; OpenTelemetry reads them when somebody scrapes.
+//! Hits are counted per limit in plain atomics, which are read when somebody scrapes.
 
 mod counters;
 mod decisions;
+mod domains;
 mod export;
+mod families;
 mod front;
 mod process;
 mod rules;

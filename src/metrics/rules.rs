@@ -8,6 +8,7 @@ use opentelemetry::metrics::Meter;
 use parking_lot::Mutex;
 
 use super::Counts;
+use super::families::{Family, Kind, Observe};
 use super::series::Labels;
 use crate::limit::Limit;
 use crate::rules::RuleSet;
@@ -63,21 +64,22 @@ pub(super) fn show(meter: &Meter, counts: &Arc<Counts>) {
             observer.observe(limits as u64, &[]);
         })
         .build();
-    each_limit(
-        meter,
-        counts,
-        "fluxlimit.limit.hits",
-        "",
-        "Hits that a limit admits in one period",
-        |limit| Some(limit.count().into()),
-    );
-    each_limit(meter, counts, "fluxlimit.limit.period", "s", "Period of a limit", |limit| {
+}
+
+/// The metrics of the numbers of each limit.
+pub(super) fn families() -> impl Iterator<Item = Family> {
+    let hits =
+        each_limit("fluxlimit.limit.hits", Kind::Gauge, "Hits that a limit admits in one period", |limit| {
+            Some(limit.count().into())
+        });
+    let period = each_limit("fluxlimit.limit.period", Kind::Seconds, "Period of a limit", |limit| {
         Some(limit.period_ms() / 1000)
     });
     let burst = "Hits that a bucket admits at once when it is full";
-    each_limit(meter, counts, "fluxlimit.limit.burst_hits", "", burst, |limit| {
+    let burst = each_limit("fluxlimit.limit.burst_hits", Kind::Gauge, burst, |limit| {
         limit.algorithm().is_bucket().then_some(limit.capacity())
     });
+    [hits, period, burst].into_iter()
 }
 
 fn loads(meter: &Meter, counts: &Arc<Counts>) {
@@ -152,31 +154,24 @@ fn timestamp(
         .build();
 }
 
-/// Shows a number of each limit in force that has it.
+/// A number of each limit in force that has it.
 fn each_limit(
-    meter: &Meter,
-    counts: &Arc<Counts>,
     name: &'static str,
-    unit: &'static str,
+    kind: Kind,
     description: &'static str,
-    read: fn(&Limit) -> Option<u64>,
-) {
-    let of = counts.clone();
-    meter
-        .u64_observable_gauge(name)
-        .with_unit(unit)
-        .with_description(description)
-        .with_callback(move |observer| {
-            let Some(rules) = of.rules.in_force() else { return };
-            for info in rules.limits() {
-                if let Some((limit, value)) = info.limit.and_then(|limit| Some((limit, read(&limit)?))) {
-                    let mut attributes = Labels::of(info).attributes();
-                    attributes.push(KeyValue::new("algorithm", limit.algorithm().name()));
-                    observer.observe(value, &attributes);
-                }
+    number: fn(&Limit) -> Option<u64>,
+) -> Family {
+    let read = move |counts: &Counts, observe: Observe<'_>| {
+        let Some(rules) = counts.rules.in_force() else { return };
+        for info in rules.limits() {
+            if let Some((limit, value)) = info.limit.and_then(|limit| Some((limit, number(&limit)?))) {
+                let mut attributes = Labels::of(info).attributes();
+                attributes.push(KeyValue::new("algorithm", limit.algorithm().name()));
+                observe(value, &attributes);
             }
-        })
-        .build();
+        }
+    };
+    Family { name, description, kind, read: Box::new(read) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
