@@ -56,12 +56,14 @@ pub(super) struct Decisions {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe {
-    ok: AtomicU64,
-    over_limit: AtomicU64,
+    ok: Buckets,
+    over_limit: Buckets,
     sum_ns: AtomicU64,
-    /// By [`BOUNDS_NS`], and what took longer.
-    buckets: [AtomicU64; BOUNDS_NS.len() + 1],
 }
+
+/// Decisions by how long they took: by [`BOUNDS_NS`], and what took longer. How many there were is their sum, so that
+/// each decision is one addition.
+type Buckets = [AtomicU64; BOUNDS_NS.len() + 1];
 
 /// The stripe of this thread.
 fn own_stripe() -> usize {
@@ -96,26 +98,29 @@ pub(super) fn bounds_s() -> Vec<f64> {
 impl Decisions {
     pub(super) fn count(&self, code: Code, took: Duration) {
         let stripe = &self.stripes[own_stripe()];
-        let counter = match code {
+        let buckets = match code {
             Code::Ok => &stripe.ok,
             Code::OverLimit => &stripe.over_limit,
         };
-        counter.fetch_add(1, Relaxed);
         let took_ns = ns(took);
         stripe.sum_ns.fetch_add(took_ns, Relaxed);
-        stripe.buckets[BOUNDS_NS.partition_point(|bound_ns| *bound_ns < took_ns)].fetch_add(1, Relaxed);
+        buckets[BOUNDS_NS.partition_point(|bound_ns| *bound_ns < took_ns)].fetch_add(1, Relaxed);
     }
 
     pub(super) fn ok(&self) -> u64 {
-        self.sum(|stripe| &stripe.ok)
+        self.sum(|stripe| stripe.ok.iter())
     }
 
     pub(super) fn over_limit(&self) -> u64 {
-        self.sum(|stripe| &stripe.over_limit)
+        self.sum(|stripe| stripe.over_limit.iter())
     }
 
-    fn sum(&self, counter: impl Fn(&Stripe) -> &AtomicU64) -> u64 {
-        self.stripes.iter().map(|stripe| counter(stripe).load(Relaxed)).fold(0, u64::wrapping_add)
+    fn sum<'a, C>(&'a self, counters: impl Fn(&'a Stripe) -> C) -> u64
+    where
+        C: IntoIterator<Item = &'a AtomicU64>,
+    {
+        let all = self.stripes.iter().flat_map(counters);
+        all.map(|counter| counter.load(Relaxed)).fold(0, u64::wrapping_add)
     }
 
     /// The histogram of their times. The count is that of the buckets, so that they fit together while others
@@ -124,15 +129,15 @@ impl Decisions {
         let mut count = 0;
         let mut buckets = Vec::with_capacity(BOUNDS_NS.len());
         for (index, bound) in bounds_s().into_iter().enumerate() {
-            count += self.sum(|stripe| &stripe.buckets[index]);
+            count += self.sum(|stripe| [&stripe.ok[index], &stripe.over_limit[index]]);
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(bound);
             bucket.set_cumulative_count(count);
             buckets.push(bucket);
         }
-        count += self.sum(|stripe| &stripe.buckets[BOUNDS_NS.len()]);
+        count += self.sum(|stripe| [&stripe.ok[BOUNDS_NS.len()], &stripe.over_limit[BOUNDS_NS.len()]]);
         let mut histogram = Histogram::default();
-        histogram.set_sample_sum(seconds(self.sum(|stripe| &stripe.sum_ns)));
+        histogram.set_sample_sum(seconds(self.sum(|stripe| [&stripe.sum_ns])));
         histogram.set_sample_count(count);
         histogram.set_bucket(buckets);
         histogram
