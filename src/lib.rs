@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod sampler;
+pub mod text;
 pub mod time;
 pub mod yaml;
 

@@ -2,10 +2,10 @@
 //!
 //! Keys and values are bytes: Envoy forwards header values that are not UTF-8.
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::limit::{Algorithm, Limit, LimitError, LimitSpec, MAX_AMOUNT, Unit};
+use crate::text::Text;
 
 /// Most descriptors in one request. Envoy sends a handful; more is a mistake of the operator.
 pub const MAX_DESCRIPTORS: usize = 64;
@@ -17,7 +17,7 @@ pub const MAX_ENTRIES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
     /// Which rules apply.
-    pub domain: Bytes,
+    pub domain: Text,
     /// What the call is counted under; each descriptor is one question. Most requests have one.
     pub descriptors: SmallVec<[Descriptor; 1]>,
     /// Hits of the descriptors that name none themselves; 0 means 1.
@@ -41,9 +41,9 @@ pub struct Descriptor {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
     /// What is told apart.
-    pub key: Bytes,
+    pub key: Text,
     /// Its value in this request.
-    pub value: Bytes,
+    pub value: Text,
 }
 
 /// A limit sent with a descriptor (`RateLimitOverride`). It is always a fixed window.
@@ -143,7 +143,7 @@ impl Descriptor {
 impl Entry {
     /// An entry of that key and value.
     #[must_use]
-    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+    pub fn new(key: impl Into<Text>, value: impl Into<Text>) -> Self {
         Self { key: key.into(), value: value.into() }
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_request_needs_a_domain_and_a_bounded_number_of_descriptors() {
         let request = |descriptors: usize, entries: usize| Request {
-            domain: Bytes::from_static(b"d"),
+            domain: "d".into(),
             descriptors: smallvec![
                 Descriptor {
                     entries: smallvec![Entry::new("k", "v"); entries],

@@ -1,6 +1,5 @@
 //! Descriptors as they are written on the command line.
 
-use bytes::Bytes;
 use clap::Args;
 
 use crate::limit::Unit;
@@ -49,7 +48,7 @@ impl Asked {
             is_negative_hits: give_back,
         };
         let request = Request {
-            domain: Bytes::copy_from_slice(self.domain.as_bytes()),
+            domain: self.domain.clone().into(),
             descriptors: descriptors.into_iter().map(descriptor).collect(),
             hits_addend: 0,
         };

@@ -11,7 +11,7 @@ use crate::request::{Descriptor, Request};
 /// The message that asks `request`.
 pub(super) fn asked(request: &Request) -> RateLimitRequest {
     RateLimitRequest {
-        domain: request.domain.clone(),
+        domain: request.domain.to_bytes(),
         descriptors: request.descriptors.iter().map(descriptor).collect(),
         hits_addend: request.hits_addend,
     }
@@ -21,7 +21,7 @@ fn descriptor(descriptor: &Descriptor) -> RateLimitDescriptor {
     let entries = descriptor.entries.iter();
     RateLimitDescriptor {
         entries: entries
-            .map(|entry| message::Entry { key: entry.key.clone(), value: entry.value.clone() })
+            .map(|entry| message::Entry { key: entry.key.to_bytes(), value: entry.value.to_bytes() })
             .collect(),
         limit: descriptor.limit.map(|limit| RateLimitOverride {
             requests_per_unit: limit.requests_per_unit(),

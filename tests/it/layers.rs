@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top: a module uses only what stands before it. Modules on one line do not know each other.
 const LAYERS: [&[&str]; 16] = [
-    &["sampler", "time", "yaml"],
+    &["sampler", "text", "time", "yaml"],
     &["limit"],
     &["request"],
     &["algorithm"],

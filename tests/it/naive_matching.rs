@@ -36,7 +36,7 @@ impl<'a> Naive<'a> {
 
     /// The node that the entries end at, `None` for an override, and the identity.
     fn find(&self, asked: &'a Descriptor) -> Result<(Option<&'a Node>, Identity), Miss> {
-        let files = self.files.iter().filter(|file| file.domain.as_bytes() == self.request.domain);
+        let files = self.files.iter().filter(|file| self.request.domain == *file.domain);
         let files: Vec<_> = files.collect();
         let first = files.first().ok_or(Miss::Domain)?;
         let mut identity = Identity::of(first.domain.as_bytes(), 0);
@@ -100,8 +100,7 @@ impl<'a> Naive<'a> {
 }
 
 fn one_step<'a>(level: &[&'a Node], entry: &Entry) -> Result<&'a Node, Miss> {
-    let has =
-        |node: &&&Node, value: &[u8]| node.key.as_bytes() == entry.key && node.value.as_bytes() == value;
+    let has = |node: &&&Node, value: &[u8]| entry.key == *node.key && node.value.as_bytes() == value;
     let exact = level.iter().find(|node| !entry.value.is_empty() && has(node, &entry.value));
     let pattern = || {
         level.iter().find(|node| {

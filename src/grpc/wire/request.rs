@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::fields::{Fields, MalformedMessage};
 use crate::request::{Descriptor, Entry, MAX_DESCRIPTORS, MAX_ENTRIES, Override, Request, RequestError};
+use crate::text::Text;
 
 /// Why no request could be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +17,7 @@ pub enum UnreadableRequest {
     Senseless(#[from] RequestError),
 }
 
-/// The request that `message` asks. Its keys and values are slices of `message`, not copies, and need not be
-/// UTF-8: Envoy forwards header bytes as they are. Fields that this server does not read are skipped.
+/// The request that `message` asks. Its keys and values need not be UTF-8: Envoy forwards header bytes as they are. Fields that this server does not read are skipped.
 ///
 /// More descriptors and entries than a request may have are counted and not kept, so that a message of 1 MiB,
 /// which can hold half a million of them, takes no more memory than it has bytes.
@@ -30,7 +30,7 @@ pub fn request(message: &Bytes) -> Result<Request, UnreadableRequest> {
     let mut fields = Fields::of(message);
     while let Some((number, content)) = fields.next()? {
         match number {
-            1 => request.domain = message.slice_ref(content.bytes(number)?),
+            1 => request.domain = Text::part(message, content.bytes(number)?),
             2 => {
                 found += 1;
                 let content = content.bytes(number)?;
@@ -95,7 +95,7 @@ fn entry(message: &Bytes, content: &[u8]) -> Result<Entry, MalformedMessage> {
             _ => {}
         }
     }
-    Ok(Entry { key: message.slice_ref(key), value: message.slice_ref(value) })
+    Ok(Entry { key: Text::part(message, key), value: Text::part(message, value) })
 }
 
 /// Reads an override on: a message that is sent twice is one message with the fields of both.
@@ -163,7 +163,7 @@ mod tests {
                 entries: message
                     .entries
                     .into_iter()
-                    .map(|entry| Entry { key: entry.key, value: entry.value })
+                    .map(|entry| Entry::new(entry.key, entry.value))
                     .collect(),
                 limit: limit.transpose()?,
                 hits_addend: message.hits_addend,
@@ -171,7 +171,7 @@ mod tests {
             })
         };
         Ok(Request {
-            domain: message.domain,
+            domain: message.domain.into(),
             descriptors: message.descriptors.into_iter().map(descriptor).collect::<Result<_, _>>()?,
             hits_addend: message.hits_addend,
         })

@@ -138,7 +138,7 @@ impl<'f> Explainer<'f> {
         for (explained, hints) in descriptors.iter_mut().zip(hinted) {
             explained.hints = hints;
         }
-        let files = self.files.iter().filter(|file| file.domain.as_bytes() == request.domain).collect();
+        let files = self.files.iter().filter(|file| request.domain == *file.domain).collect();
         Explanation { files, descriptors }
     }
 }
@@ -229,7 +229,7 @@ fn end<'f>(
 /// The nodes that are worth naming where the way ended: for a value those of its key, else one for each key.
 fn expected<'f>(miss: Miss, spots: &[Spot<'f>], entry: Option<&Entry>) -> Vec<Spot<'f>> {
     if let (Miss::Value, Some(entry)) = (miss, entry) {
-        let of_key = spots.iter().filter(|spot| spot.node.key.as_bytes() == entry.key);
+        let of_key = spots.iter().filter(|spot| entry.key == *spot.node.key);
         return of_key.copied().collect();
     }
     let mut keys = BTreeSet::new();
