@@ -29,7 +29,7 @@ const MAX_REASON_CHARS: usize = 300;
 /// there is no answer. The reference says 400 to all failures and gives no reason.
 pub(super) async fn ask(State(front): State<Front>, request: Request<Body>) -> Response {
     let tracer = front.sources.limiter.tracer();
-    let span = tracer.and_then(|tracer| tracer.http(request.method(), PATH, request.headers()));
+    let span = tracer.and_then(|tracer| tracer.http(front.scheme, PATH, &request));
     let Some(span) = span else {
         return answer_to(&front, request, None).await;
     };
