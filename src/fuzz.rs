@@ -8,7 +8,8 @@
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
+    ("admin", crate::admin::fuzz::post),
     ("connections", connections),
     ("headers", headers),
     ("json", crate::http::fuzz::json),

@@ -5,6 +5,8 @@
 
 mod access;
 pub mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod log;
 mod pages;

@@ -10,6 +10,7 @@ mod inspect;
 mod log_level;
 mod migrate;
 mod numbers;
+mod open_files;
 mod output;
 mod probe;
 mod rules;

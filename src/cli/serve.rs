@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Notify};
 
+use super::open_files;
 use crate::config::{Config, Flags};
 use crate::server::{Orders, Server};
 use crate::telemetry::{self, Log};
@@ -48,6 +49,7 @@ impl Serve {
         let Self { config, rules, store, grpc, http } = self;
         let config = Config::load(&Flags { config, rules, store, grpc, http })?;
         let log = telemetry::start(&config.telemetry);
+        open_files::raise_limit();
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.enable_all();
         if let Some(threads) = config.worker_threads {

@@ -29,7 +29,7 @@ use super::{deadline, status};
 use crate::engine::Decision;
 use crate::health::Health;
 use crate::limiter::{CheckError, Limiter};
-use crate::metrics::{CutOff, WaitingCalls};
+use crate::metrics::{CutOff, Listener, WaitingCalls};
 use crate::request::RequestError;
 use crate::traces::CallSpan;
 
@@ -223,6 +223,9 @@ impl Calls {
             self.service.limiter.count_unreadable(&"its message did not arrive in time");
             return Err(Status::deadline_exceeded(LATE));
         };
+        if message == Err(FrameError::TooManyUnfinished) {
+            metrics.overloaded(Listener::Grpc);
+        }
         let request = self.request(message)?;
         encoded(self.service.limiter.check_traced(&request, time_left, span).await)
     }

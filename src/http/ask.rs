@@ -13,6 +13,7 @@ use super::held::Held;
 use super::{Front, Settings, answer, question, text};
 use crate::engine::Code;
 use crate::limiter::CheckError;
+use crate::metrics::Listener;
 use crate::traces::CallSpan;
 
 /// Where it is asked.
@@ -28,7 +29,7 @@ const MAX_REASON_CHARS: usize = 300;
 /// there is no answer. The reference says 400 to all failures and gives no reason.
 pub(super) async fn ask(State(front): State<Front>, request: Request<Body>) -> Response {
     let tracer = front.sources.limiter.tracer();
-    let span = tracer.and_then(|tracer| tracer.http(request.method(), PATH, request.headers()));
+    let span = tracer.and_then(|tracer| tracer.http(front.scheme, PATH, &request));
     let Some(span) = span else {
         return answer_to(&front, request, None).await;
     };
@@ -41,7 +42,7 @@ async fn answer_to(front: &Front, request: Request<Body>, span: Option<&CallSpan
     let sources = &front.sources;
     // What is made of a body is about as large, so it counts until the end.
     let mut held = front.bodies.begin();
-    let body = match read(request.into_body(), front.settings, &mut held).await {
+    let body = match read(request.into_body(), front, &mut held).await {
         Ok(body) => body,
         Err(refused) => {
             sources.limiter.count_unreadable(&"no body, or too large a one");
@@ -74,7 +75,8 @@ async fn answer_to(front: &Front, request: Request<Body>, span: Option<&CallSpan
     }
 }
 
-async fn read(mut body: Body, settings: Settings, held: &mut Held<'_>) -> Result<Vec<u8>, Response> {
+async fn read(mut body: Body, front: &Front, held: &mut Held<'_>) -> Result<Vec<u8>, Response> {
+    let settings = front.settings;
     let mut read = Vec::new();
     let reading = async {
         while let Some(frame) = body.frame().await {
@@ -85,6 +87,7 @@ async fn read(mut body: Body, settings: Settings, held: &mut Held<'_>) -> Result
                 return Err(too_large(settings));
             }
             if !held.add(data.len()) {
+                front.sources.limiter.metrics().overloaded(Listener::Http);
                 let reason = "too many large bodies at once";
                 return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, reason));
             }

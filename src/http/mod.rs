@@ -83,6 +83,8 @@ struct Front {
     settings: Settings,
     bodies: Arc<Bodies>,
     pages: Pages,
+    /// What URLs of this front begin with.
+    scheme: &'static str,
 }
 
 impl FromRef<Front> for Sources {
@@ -102,8 +104,9 @@ pub async fn serve(
     let metrics = sources.metrics.clone();
     metrics.set_max_connections(Listener::Http, settings.bounds.connections);
     let bodies = Arc::new(Bodies::new(settings.bodies_bytes));
-    let routes = routes(Front { sources, settings, bodies, pages: Pages::new() });
     let Socket { tcp, tls } = socket.into();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let routes = routes(Front { sources, settings, bodies, pages: Pages::new(), scheme });
     connections::serve(tcp, settings.bounds, stop, move |stream, place| {
         let (open, routes, tls) = (metrics.connected(Listener::Http), routes.clone(), tls.clone());
         async move {

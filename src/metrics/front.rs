@@ -22,6 +22,9 @@ pub enum Listener {
 impl Listener {
     const ALL: [Self; 3] = [Self::Grpc, Self::Http, Self::Admin];
 
+    /// Those that are asked for decisions.
+    const DECIDING: [Self; 2] = [Self::Grpc, Self::Http];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
@@ -64,11 +67,17 @@ pub(super) struct FrontCounts {
     waited: AtomicU64,
     /// By [`CutOff::ALL`].
     cut_off: [AtomicU64; CutOff::ALL.len()],
+    /// By [`Listener::ALL`].
+    overloaded: [AtomicU64; Listener::ALL.len()],
 }
 
 impl FrontCounts {
     pub(super) fn cut_off(&self, why: CutOff) {
         self.cut_off[why as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn overloaded(&self, listener: Listener) {
+        self.overloaded[listener as usize].fetch_add(1, Relaxed);
     }
 
     pub(super) fn set_max_connections(&self, listener: Listener, most: u64) {
@@ -199,6 +208,17 @@ pub(super) fn show(meter: &Meter, counts: &Arc<Counts>) {
             }
         })
         .build();
+    let of = counts.clone();
+    meter
+        .u64_observable_counter("fluxlimit.requests.overloaded")
+        .with_description("Requests that were refused because too much of unfinished ones was held")
+        .with_callback(move |observer| {
+            for listener in Listener::DECIDING {
+                let count = of.front.overloaded[listener as usize].load(Relaxed);
+                observer.observe(count, &[KeyValue::new("listener", listener.name())]);
+            }
+        })
+        .build();
 }
 
 fn by_listener(
@@ -244,6 +264,16 @@ mod tests {
         assert_shown(&metrics, "fluxlimit_waiting_calls 7");
         drop(one);
         assert_shown(&metrics, "fluxlimit_waiting_calls 4");
+    }
+
+    #[test]
+    fn requests_that_are_refused_for_want_of_room_are_told_apart_by_listener() {
+        let metrics = Metrics::new();
+        metrics.overloaded(Listener::Http);
+        assert_shown(&metrics, "fluxlimit_requests_overloaded_total{listener=\"http\"} 1");
+        assert_shown(&metrics, "fluxlimit_requests_overloaded_total{listener=\"grpc\"} 0");
+        let of_admin = "fluxlimit_requests_overloaded_total{listener=\"admin\"}";
+        assert!(!metrics.text().contains(of_admin), "it has no such bound");
     }
 
     #[test]

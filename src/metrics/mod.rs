@@ -299,6 +299,11 @@ impl Metrics {
         self.counts.front.cut_off(why);
     }
 
+    /// Counts a request that a listener refused because it held too much of unfinished ones.
+    pub fn overloaded(&self, listener: Listener) {
+        self.counts.front.overloaded(listener);
+    }
+
     /// Everything in the text format of Prometheus.
     #[must_use]
     pub fn text(&self) -> String {

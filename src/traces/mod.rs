@@ -13,7 +13,7 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Request};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanKind, TracerProvider};
 use opentelemetry_sdk::Resource;
@@ -101,24 +101,26 @@ impl Tracer {
         Some(self.call(method.into(), headers, attributes))
     }
 
-    /// The span of an HTTP request for `route`, if it is sampled.
+    /// The span of an HTTP request for `route`, if it is sampled; `scheme` is `http`, or `https` over TLS.
     #[must_use]
-    pub fn http(
+    pub fn http<B>(
         self: &Arc<Self>,
-        method: &Method,
+        scheme: &'static str,
         route: &'static str,
-        headers: &HeaderMap,
+        request: &Request<B>,
     ) -> Option<CallSpan> {
+        let headers = request.headers();
         if !self.sampling.samples(headers) {
             return None;
         }
+        let method = method_name(request.method());
         let attributes = vec![
-            KeyValue::new("http.request.method", method_name(method).unwrap_or("_OTHER")),
+            KeyValue::new("http.request.method", method.unwrap_or("_OTHER")),
             KeyValue::new("http.route", route),
             KeyValue::new("url.path", route),
-            KeyValue::new("url.scheme", "http"),
+            KeyValue::new("url.scheme", scheme),
         ];
-        let name = format!("{} {route}", method_name(method).unwrap_or("HTTP"));
+        let name = format!("{} {route}", method.unwrap_or("HTTP"));
         Some(self.call(name, headers, attributes))
     }
 

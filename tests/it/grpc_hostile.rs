@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::grpc_front::{Front, PANIC, PATIENCE, call, framed, head, question};
+use crate::metrics::shown;
 
 /// Sends `body` and holds what `grpc-status` and the start of `grpc-message` are.
 async fn check(body: &[u8], code: &str, message: &str) {
@@ -85,6 +86,8 @@ async fn unfinished_messages_are_bounded_by_connection() {
     let refused = futures_util::future::select_all(responses);
     let (answer, ..) = tokio::time::timeout(PATIENCE, refused).await.expect("one is refused");
     assert_eq!(answer.unwrap().headers()["grpc-status"], "8");
+    let counted = shown(&front.metrics, "fluxlimit_requests_overloaded_total{listener=\"grpc\"}");
+    assert!(counted >= Some(1.0), "{counted:?} are counted");
     assert_eq!(call(&sender, head(), &framed(1)).await.unwrap().grpc().0, "0");
 }
 

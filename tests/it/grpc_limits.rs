@@ -9,6 +9,9 @@ use tokio::time::timeout;
 use tonic::Code;
 
 use crate::grpc_front::{Front, PATIENCE, call, framed, head, question};
+use crate::metrics::assert_shown;
+
+const OVERLOADED: &str = "fluxlimit_requests_overloaded_total{listener=\"grpc\"}";
 
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_resource_exhausted_and_one_at_it_passes() {
@@ -60,6 +63,7 @@ async fn who_holds_too_many_unfinished_calls_is_refused_and_nobody_else() {
     let refused = futures_util::future::select_all(responses);
     let (answer, ..) = timeout(PATIENCE, refused).await.expect("one is refused");
     assert_eq!(answer.unwrap().headers()["grpc-status"], "8");
+    assert_shown(&front.metrics, &[(OVERLOADED, 1.0)]);
     // In two pieces, so that it is unfinished for a while.
     let sender = front.raw().await;
     let (response, mut stream) =
@@ -73,6 +77,7 @@ async fn who_holds_too_many_unfinished_calls_is_refused_and_nobody_else() {
         data.unwrap();
     }
     assert_eq!(answer.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+    assert_shown(&front.metrics, &[(OVERLOADED, 1.0)]);
 }
 
 /// Envoy behaves as this client does: it opens another connection for its next call.

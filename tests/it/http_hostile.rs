@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::grpc_front::{PATIENCE, limiter};
 use crate::http_front::Front;
+use crate::metrics::assert_shown;
 
 /// How long each client has for everything.
 const TIMEOUT_MS: u64 = 1000;
@@ -99,7 +100,8 @@ async fn probes_are_answered_while_others_hold_every_place() {
 #[tokio::test]
 async fn large_bodies_are_bounded_together_and_small_ones_pass() {
     let settings = Settings { bodies_bytes: 100_000, ..Settings::default() };
-    let front = Front::start_with(limiter().0, settings).await;
+    let (limiter, _, metrics) = limiter();
+    let front = Front::start_with(limiter, settings).await;
     let body = " ".repeat(90_000);
     let head = format!("POST /json HTTP/1.1\r\nhost: front\r\ncontent-length: 90001\r\n\r\n{body}");
     let mut unfinished = connect(&front).await;
@@ -108,6 +110,8 @@ async fn large_bodies_are_bounded_together_and_small_ones_pass() {
         (front.ask("POST", "/json", &body).await.status == 503).then_some(())
     })
     .await;
+    let overloaded = [("fluxlimit_requests_overloaded_total{listener=\"http\"}", 1.0)];
+    assert_shown(&metrics, &overloaded);
     assert_eq!(front.ask("POST", "/json", "{}").await.status, 400);
     drop(unfinished);
     crate::support::eventually("room again", async || {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::support::{Client, Fluxlimit, Process, RuleDirectory, Signal, eventually};
 
@@ -286,4 +287,32 @@ async fn a_server_that_is_still_reading_its_rules_stops_when_told() {
     let (status, output) = server.finished().await;
     assert!(status.success(), "{status}");
     assert!(!output.contains("listening"), "it had read them all: {output}");
+}
+
+#[tokio::test]
+async fn a_low_soft_limit_of_open_files_does_not_bound_connections() {
+    let rules = RuleDirectory::with(TWO_A_DAY);
+    let program = env!("CARGO_BIN_EXE_fluxlimit");
+    let path = rules.path().display();
+    let command = format!(
+        "ulimit -Sn 256 && exec {program} serve --rules {path} --grpc 127.0.0.1:0 --http 127.0.0.1:0"
+    );
+    let variables = environment([
+        ("FLUXLIMIT_ADMIN__ADDRESS", "off"),
+        ("FLUXLIMIT_LOG__FILTER", "debug"),
+        ("NO_COLOR", "1"),
+    ]);
+    let process = Process::start("fluxlimit", Path::new("/bin/sh"), &["-c", &command], &variables);
+    let server = Fluxlimit::started(process).await;
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        open.push(TcpStream::connect(server.grpc).await.unwrap());
+    }
+    eventually("300 connections", async || {
+        let open = server.metric("fluxlimit_connections{listener=\"grpc\"}").await;
+        (open == Some(300)).then_some(())
+    })
+    .await;
+    let log = server.process.output();
+    assert!(log.contains("more files may be open from=256 to="), "{log}");
 }

@@ -46,7 +46,9 @@ fn field(line: &str) -> Option<(Field<'_>, &str)> {
         escaped = byte == b'\\' && !escaped;
         ends
     })?;
-    Some((Field(&line[..end]), &line[end + 1..]))
+    // Not by an index: a panic over one would print the line, which holds a password.
+    let (first, rest) = line.split_at_checked(end)?;
+    Some((Field(first), rest.strip_prefix(':')?))
 }
 
 fn unescaped(text: &str) -> String {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::components::with_component;
 use super::rendered::{Rendered, text};
 use super::{documents, read, repository, succeeds, tool};
 use crate::support::{Client, Fluxlimit, Postgres, Redis, eventually};
@@ -16,21 +17,6 @@ const APPLIED: [&str; 3] = ["base", "redis", "postgres"];
 
 /// How long a process may take to end after all that it waits for, in seconds.
 const TIME_TO_END_S: u64 = 5;
-
-/// A folder with monitoring, as docs/kubernetes.md puts them together.
-fn with_monitoring() -> Rendered {
-    let page = read("docs/kubernetes.md");
-    let kustomization =
-        page.split("```yaml\n").find(|block| block.contains("components:")).expect("an example");
-    let kustomization = kustomization.split("```").next().unwrap();
-    // Two levels down, and inside the repository, because kustomize takes relative paths only.
-    let target = repository().join("target");
-    fs::create_dir_all(&target).unwrap();
-    let directory = tempfile::tempdir_in(target).unwrap();
-    let file = directory.path().join("kustomization.yaml");
-    fs::write(file, kustomization.replace("[examples/", "[../../examples/")).unwrap();
-    Rendered::at(directory.path().to_str().unwrap())
-}
 
 /// What pages tell to apply, after `-k` or `-f`.
 fn applied(page: &str, flag: &str) -> Vec<String> {
@@ -60,7 +46,7 @@ fn everything_that_pages_tell_to_apply_is_there() {
 #[test]
 fn every_manifest_fits_the_schemas_of_its_kind() {
     let directory = tempfile::tempdir().unwrap();
-    let all = APPLIED.map(Rendered::of).into_iter().chain([with_monitoring()]);
+    let all = APPLIED.map(Rendered::of).into_iter().chain(["monitoring", "tracing"].map(with_component));
     for (index, rendered) in all.enumerate() {
         let (custom, known): (Vec<&Value>, Vec<&Value>) =
             rendered.objects.iter().partition(|object| text(&object["apiVersion"]).contains(".coreos.com/"));
@@ -115,7 +101,7 @@ fn no_pod_gets_variables_of_services() {
     }
 }
 
-fn selects(selector: &Value, labels: &Value) -> bool {
+pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
     selector.as_object().unwrap().iter().all(|(name, value)| &labels[name] == value)
 }
 
@@ -152,34 +138,6 @@ fn what_selects_pods_and_ports_finds_the_server_alone() {
         }
         assert_eq!(rendered.one("Service", "fluxlimit-headless")["spec"]["clusterIP"], "None");
     }
-}
-
-#[test]
-fn monitoring_scrapes_each_server_once() {
-    let rendered = with_monitoring();
-    let monitor = &rendered.one("ServiceMonitor", "fluxlimit")["spec"];
-    assert_eq!(
-        monitor["selector"]["matchExpressions"],
-        json!([{ "key": "fluxlimit/headless", "operator": "Exists" }])
-    );
-    let scraped = rendered.all("Service").filter(|service| {
-        let labels = &service["metadata"]["labels"];
-        labels["fluxlimit/headless"].is_string() && selects(&monitor["selector"]["matchLabels"], labels)
-    });
-    let scraped: Vec<&Value> = scraped.collect();
-    assert_eq!(scraped.len(), 1, "each Pod is to be scraped once");
-    let port = &monitor["endpoints"][0]["port"];
-    assert!(scraped[0]["spec"]["ports"].as_array().unwrap().iter().any(|other| &other["name"] == port));
-}
-
-#[test]
-fn the_alerts_are_those_that_prometheus_was_shown() {
-    let alerts = &documents(&read("examples/prometheus/alerts.yaml"))[0];
-    let rendered = with_monitoring();
-    assert_eq!(rendered.one("PrometheusRule", "fluxlimit")["spec"], *alerts);
-    // They ask for a job of this name.
-    let label = text(&rendered.one("ServiceMonitor", "fluxlimit")["spec"]["jobLabel"]);
-    assert_eq!(rendered.one("Service", "fluxlimit-headless")["metadata"]["labels"][label], "fluxlimit");
 }
 
 /// The settings file that the server of a folder gets.

@@ -1,6 +1,7 @@
 //! What is there to deploy: the Dockerfile, Compose files and manifests, shown to the programs that know their
 //! formats, and what they say served by the built program and a real Envoy.
 
+mod components;
 mod compose;
 mod gateway;
 mod gateways;

@@ -1,8 +1,10 @@
 //! Servers on each kind of store with some of everything behind them, so that every metric is there.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
-use crate::support::{Client, Fluxlimit, Postgres, Redis, RuleDirectory, free_address};
+use crate::support::{Certificates, Client, Fluxlimit, Postgres, Redis, RuleDirectory, free_address};
 
 const RULES: &str = "domain: edge
 on_store_failure: allow
@@ -17,6 +19,7 @@ descriptors:
 
 /// The servers.
 pub(super) struct Fleet {
+    /// Its port of gRPC speaks TLS.
     pub(super) memory: Fluxlimit,
     pub(super) redis: Fluxlimit,
     pub(super) postgres: Fluxlimit,
@@ -24,6 +27,7 @@ pub(super) struct Fleet {
     pub(super) lost: Fluxlimit,
     _stores: (Redis, Postgres),
     _rules: RuleDirectory,
+    _certificates: Certificates,
 }
 
 impl Fleet {
@@ -31,16 +35,21 @@ impl Fleet {
     pub(super) async fn start() -> Self {
         let (redis, postgres) = tokio::join!(Redis::start(), Postgres::start());
         let rules = RuleDirectory::with(RULES);
-        let start =
-            async |store: &str| Fluxlimit::with_rules_at(rules.path()).setting("STORE", store).start().await;
+        let on = |store: &str| Fluxlimit::with_rules_at(rules.path()).setting("STORE", store);
+        let certificates = Certificates::of(Ipv4Addr::LOCALHOST.into());
+        let (cert_file, key_file) = certificates.server();
+        let memory = on("memory")
+            .setting("GRPC_TLS__CERT_FILE", &cert_file.display().to_string())
+            .setting("GRPC_TLS__KEY_FILE", &key_file.display().to_string());
         let nowhere = format!("redis://{}", free_address());
         let fleet = Self {
-            memory: start("memory").await,
-            redis: start(&redis.url()).await,
-            postgres: start(&postgres.url()).await,
-            lost: start(&nowhere).await,
+            memory: memory.start().await,
+            redis: on(&redis.url()).start().await,
+            postgres: on(&postgres.url()).start().await,
+            lost: on(&nowhere).start().await,
             _stores: (redis, postgres),
             _rules: rules,
+            _certificates: certificates,
         };
         for server in [&fleet.memory, &fleet.redis, &fleet.postgres] {
             server.ready().await;

@@ -13,13 +13,13 @@ mod rules;
 use fluxlimit::metrics::Metrics;
 
 /// The value of a series, labels included, as the page shows it.
-fn shown(metrics: &Metrics, series: &str) -> Option<f64> {
+pub(crate) fn shown(metrics: &Metrics, series: &str) -> Option<f64> {
     value(&metrics.text(), series)
 }
 
 /// Holds that the page has these series with these values.
 #[track_caller]
-fn assert_shown(metrics: &Metrics, expected: &[(&str, f64)]) {
+pub(crate) fn assert_shown(metrics: &Metrics, expected: &[(&str, f64)]) {
     let text = metrics.text();
     for (series, expected) in expected {
         assert_eq!(value(&text, series), Some(*expected), "{series} in\n{text}");

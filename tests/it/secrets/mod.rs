@@ -1,6 +1,7 @@
 //! Secrets stand in no output: no message about settings, no log line at any level, no page, no panic.
 
 mod collectors;
+mod panics;
 mod postgres;
 mod redis;
 mod settings;

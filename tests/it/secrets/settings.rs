@@ -24,7 +24,7 @@ const VARIABLES: [(&str, &str); 4] = [
 ];
 
 /// Connection strings that are right.
-const STORES: [&str; 9] = [
+pub(super) const STORES: [&str; 9] = [
     "redis://:Tr0ub4dor@localhost",
     "redis://me:Tr0ub4dor@localhost:6379/1",
     "rediss://me:Tr0ub4dor@localhost",

@@ -1,11 +1,20 @@
 //! Which requests have spans, and what they say.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
 use super::{PARENT, RPC, TRACE, Traced, hex, question, sampled};
-use crate::support::Client;
+use crate::support::{Certificates, Client};
+use crate::tls::trusting;
 
 /// Of the flags of a span, the one that says that its parent is in another process.
 const IS_REMOTE: u32 = 0x200;
@@ -117,13 +126,49 @@ async fn a_question_over_http_has_a_span_of_http() {
     assert!(traced.collector.span("match").await.is_child_of(&calls[0]));
 }
 
+/// What `/json` answers over TLS, to a client that trusts `ca` in PEM.
+async fn asked_over_tls(address: SocketAddr, ca: &str) -> String {
+    let mut config = trusting(ca, None);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let name = ServerName::from(address.ip());
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let request = b"POST /json HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_scheme_of_a_question_is_that_of_its_listener() {
+    let certificates = Certificates::of(Ipv4Addr::LOCALHOST.into());
+    let (cert, key) = certificates.server();
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let secured = [("HTTP_TLS__CERT_FILE", &*cert), ("HTTP_TLS__KEY_FILE", &*key)];
+    for (scheme, tls) in [("http", &[][..]), ("https", &secured)] {
+        let settings = [&[("TRACES__SAMPLE_RATIO", "1")], tls].concat();
+        let traced = Traced::with(&settings).await;
+        let http = traced.server.http;
+        if tls.is_empty() {
+            assert_eq!(Client::new(http).post("/json", "{}").await.unwrap().status, 400);
+        } else {
+            let ca = std::fs::read_to_string(certificates.ca()).unwrap();
+            let answer = asked_over_tls(http, &ca).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        }
+        let call = traced.collector.span("POST /json").await;
+        assert_eq!(call.attribute("url.scheme").as_deref(), Some(scheme));
+    }
+}
+
 #[tokio::test]
 async fn an_invented_method_makes_no_name_of_a_span() {
     let traced = Traced::with(&[("TRACES__SAMPLE_RATIO", "1")]).await;
     traced.server.page("/metrics").await;
-    let mut stream = tokio::net::TcpStream::connect(traced.server.http).await.unwrap();
+    let mut stream = TcpStream::connect(traced.server.http).await.unwrap();
     let head = b"INVENTED /json HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    tokio::io::AsyncWriteExt::write_all(&mut stream, head).await.unwrap();
+    stream.write_all(head).await.unwrap();
     let call = traced.collector.span("HTTP /json").await;
     assert_eq!(call.attribute("http.request.method").as_deref(), Some("_OTHER"));
     assert_eq!(traced.collector.spans().len(), 1, "other pages are not traced");
