@@ -1,8 +1,9 @@
 //! The calls that came in one burst, answered step by step: each step is done for all before the next is for any.
 //!
 //! The instructions of one step fit into a processor's first cache of 32 KiB, those of all steps do not. Answered
-//! one by one, each call would fetch the whole way through this server and h2 anew, which costs as much time as
-//! the decision (docs/performance.md).
+//! one by one, each call would fetch the whole way through this server and h2 anew (docs/design.md).
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -11,7 +12,6 @@ use hyper::Request;
 
 use super::connection::Waiting;
 use super::service::{Answered, Asked, Begun, Calls, Decided};
-use std::sync::Arc;
 
 /// Room for the calls of a burst at each step, kept from burst to burst.
 #[derive(Default)]

@@ -316,3 +316,15 @@ async fn a_low_soft_limit_of_open_files_does_not_bound_connections() {
     let log = server.process.output();
     assert!(log.contains("more files may be open from=256 to="), "{log}");
 }
+
+/// Each instrument of a metric once took 2 MB when it was made.
+#[tokio::test]
+async fn an_idle_server_takes_less_than_16_mib() {
+    let (_rules, server) = with_setting("NEAR_LIMIT_RATIO", "0.5").await;
+    let (status, _) = ask(&server, "user").await;
+    assert_eq!(status, 200);
+    // A scrape makes a series of everything.
+    server.metric("fluxlimit_limits").await;
+    let own_kib = server.process.own_memory_kib();
+    assert!(own_kib < 16 << 10, "{own_kib} KiB");
+}

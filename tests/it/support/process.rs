@@ -126,6 +126,11 @@ impl Process {
         self.kib("VmHWM:")
     }
 
+    /// The memory that it has taken for itself now, in KiB: without its program, which is large in a test.
+    pub(crate) fn own_memory_kib(&self) -> u64 {
+        self.kib("RssAnon:")
+    }
+
     fn kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells");
