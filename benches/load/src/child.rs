@@ -1,4 +1,4 @@
-//! Programs that run for a row and end with it.
+//! Programs that run for as long as they are needed, and end with this one.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::error::Error;
@@ -10,44 +10,55 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-pub(crate) type Failure = Box<dyn Error>;
+/// Why something could not be done, in words.
+pub type Failure = Box<dyn Error>;
 
 /// How long a program may take until it serves: 100,000 rules or a new database on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A directory for the time of a row. Its name tells whose it is, should this program be killed and leave it behind.
-pub(crate) fn scratch() -> io::Result<TempDir> {
+pub fn scratch() -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("fluxlimit-bench-").tempdir()
 }
 
 /// How a program is started.
-#[derive(Debug)]
-pub(crate) struct Program<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) path: &'a Path,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) environment: Vec<(&'static str, String)>,
-    pub(crate) cores: &'a [usize],
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// What it is called in messages, and its log.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Variables beside those of this process.
+    pub environment: Vec<(&'static str, String)>,
+    /// The cores that it may run on.
+    pub cores: Vec<usize>,
     /// The user, where it must not be root.
-    pub(crate) user: Option<&'static str>,
+    pub user: Option<&'static str>,
     /// What ends it.
-    pub(crate) stop: Signal,
+    pub stop: Signal,
 }
 
-impl<'a> Program<'a> {
-    pub(crate) fn new(name: &'a str, path: &'a Path, cores: &'a [usize]) -> Self {
+impl Program {
+    /// A program without arguments, ended by KILL.
+    #[must_use]
+    pub fn new(name: &str, path: &Path, cores: &[usize]) -> Self {
         let (arguments, environment) = (Vec::new(), Vec::new());
+        let (name, path, cores) = (name.to_owned(), path.to_owned(), cores.to_owned());
         Self { name, path, arguments, environment, cores, user: None, stop: Signal::KILL }
     }
 
-    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
+    /// The same with more arguments.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
     /// Starts it; what it prints goes to a file in `directory`.
-    pub(crate) fn start(self, directory: &Path) -> Result<Child, Failure> {
+    pub fn start(self, directory: &Path) -> Result<Child, Failure> {
         let log = directory.join(format!("{}.log", self.name));
         let output = File::create(&log)?;
         // Both replace themselves by the next program, so the process is the program's. It ends when this one does.
@@ -56,11 +67,11 @@ impl<'a> Program<'a> {
         if let Some(user) = self.user {
             command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
         }
-        command.args(["--pdeathsig", signal, "taskset", "-c", &core_list(self.cores)]);
-        command.arg(self.path).args(&self.arguments).envs(self.environment).env("NO_COLOR", "1");
+        command.args(["--pdeathsig", signal, "taskset", "-c", &core_list(&self.cores)]);
+        command.arg(&self.path).args(&self.arguments).envs(self.environment).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let process = command.spawn().map_err(|error| format!("setpriv: {error}"))?;
-        Ok(Child { process, stop: self.stop, name: self.name.to_owned(), log })
+        Ok(Child { process, stop: self.stop, name: self.name, log })
     }
 }
 
@@ -70,7 +81,7 @@ fn core_list(cores: &[usize]) -> String {
 
 /// A running program, ended on drop.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub struct Child {
     process: std::process::Child,
     stop: Signal,
     name: String,
@@ -78,17 +89,20 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// What it has printed so far.
-    pub(crate) fn output(&self) -> String {
+    #[must_use]
+    pub fn output(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Waits until there is what is waited for, and fails if the program ends before.
-    pub(crate) fn until<T>(&mut self, mut found: impl FnMut(&Self) -> Option<T>) -> Result<T, Failure> {
+    pub fn until<T>(&mut self, mut found: impl FnMut(&Self) -> Option<T>) -> Result<T, Failure> {
         let waiting_since = Instant::now();
         loop {
             if let Some(found) = found(self) {
@@ -118,7 +132,7 @@ impl Drop for Child {
 }
 
 /// Runs a program to its end and takes what it prints.
-pub(crate) fn output_of(program: &str, arguments: &[&str]) -> Result<String, Failure> {
+pub fn output_of(program: &str, arguments: &[&str]) -> Result<String, Failure> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let output = output.map_err(|error| missing(program, &error))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -134,7 +148,8 @@ fn missing(program: &str, error: &io::Error) -> String {
 }
 
 /// Where a program comes from.
-pub(crate) fn hint(program: &str) -> Option<&'static str> {
+#[must_use]
+pub fn hint(program: &str) -> Option<&'static str> {
     Some(match program {
         "h2load" => "it is in Debian's package nghttp2-client",
         "redis-server" => "it is in Debian's package redis-server",
