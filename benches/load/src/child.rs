@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -60,7 +60,13 @@ impl Program {
     /// Starts it; what it prints goes to a file in `directory`.
     pub fn start(self, directory: &Path) -> Result<Child, Failure> {
         let log = directory.join(format!("{}.log", self.name));
-        let output = File::create(&log)?;
+        fs::write(&log, "")?;
+        let process = self.spawn(&log)?;
+        Ok(Child { process, program: self, log })
+    }
+
+    fn spawn(&self, log: &Path) -> Result<std::process::Child, Failure> {
+        let output = OpenOptions::new().append(true).open(log)?;
         // Both replace themselves by the next program, so the process is the program's. It ends when this one does.
         let mut command = Command::new("setpriv");
         let signal = if self.stop == Signal::INT { "INT" } else { "KILL" };
@@ -68,10 +74,13 @@ impl Program {
             command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
         }
         command.args(["--pdeathsig", signal, "taskset", "-c", &core_list(&self.cores)]);
-        command.arg(&self.path).args(&self.arguments).envs(self.environment).env("NO_COLOR", "1");
+        command
+            .arg(&self.path)
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
+            .env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let process = command.spawn().map_err(|error| format!("setpriv: {error}"))?;
-        Ok(Child { process, stop: self.stop, name: self.name, log })
+        Ok(command.spawn().map_err(|error| format!("setpriv: {error}"))?)
     }
 }
 
@@ -83,8 +92,7 @@ fn core_list(cores: &[usize]) -> String {
 #[derive(Debug)]
 pub struct Child {
     process: std::process::Child,
-    stop: Signal,
-    name: String,
+    program: Program,
     log: PathBuf,
 }
 
@@ -109,25 +117,45 @@ impl Child {
                 return Ok(found);
             }
             if let Some(status) = self.process.try_wait()? {
-                return Err(format!("{} ended ({status}):\n{}", self.name, self.output()).into());
+                return Err(format!("{} ended ({status}):\n{}", self.program.name, self.output()).into());
             }
             if waiting_since.elapsed() > START_TIMEOUT {
-                return Err(format!("{} does not serve:\n{}", self.name, self.output()).into());
+                return Err(format!("{} does not serve:\n{}", self.program.name, self.output()).into());
             }
             sleep(PAUSE);
         }
     }
 }
 
-impl Drop for Child {
-    fn drop(&mut self) {
+impl Child {
+    /// Starts an ended program anew, as it was started before. The thread that does it has to live as long as the
+    /// program is to.
+    pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.end();
+        self.process = self.program.spawn(&self.log)?;
+        Ok(())
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Ends it, and waits for that.
+    pub fn end(&mut self) {
         // After a failed wait the number may be somebody else's, but then the process has been waited for.
         if matches!(self.process.try_wait(), Ok(None))
             && let Some(pid) = Pid::from_raw(self.process.id().cast_signed())
         {
-            let _ = kill_process(pid, self.stop);
+            let _ = kill_process(pid, self.program.stop);
             let _ = self.process.wait();
         }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -173,6 +201,19 @@ mod tests {
         let pid = child.pid();
         drop(child);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn a_program_is_started_again_as_it_was() {
+        let directory = scratch().expect("a directory");
+        let script = Program::new("sh", Path::new("sh"), &[0]).with(&["-c", "echo up; exec sleep 1000"]);
+        let mut child = script.start(directory.path()).expect("it starts");
+        child.until(|child| child.output().contains("up").then_some(())).expect("it prints");
+        child.end();
+        assert!(!child.is_running());
+        child.start_again().expect("it starts");
+        child.until(|child| child.output().contains("up\nup").then_some(())).expect("it prints once more");
+        assert!(child.is_running());
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! It speaks just enough HTTP/2 to make unary gRPC calls with bodies encoded beforehand. Beside it: what the commands
 //! that use it share, which are servers and stores that run for the time of a measurement.
 
-mod http2;
 mod requests;
 
 pub mod child;
+pub mod http2;
 pub mod latency;
 pub mod message;
 pub mod options;

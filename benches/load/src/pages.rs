@@ -45,6 +45,13 @@ pub fn metric(text: &str, name: &str) -> f64 {
     text.lines().filter_map(value).sum()
 }
 
+/// The same of those series that have a label: `code="ok"`.
+#[must_use]
+pub fn metric_where(text: &str, name: &str, label: &str) -> f64 {
+    let of_label = |line: &&str| line.contains(label);
+    text.lines().filter(of_label).map(|line| metric(line, name)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +71,6 @@ mod tests {
         assert!((metric(text, "hits") - 7.0).abs() < 1e-9);
         assert!((metric(text, "up") - 1.0).abs() < 1e-9);
         assert!(metric(text, "down").abs() < 1e-9);
+        assert!((metric_where(text, "hits", "a=\"z\"") - 4.0).abs() < 1e-9);
     }
 }

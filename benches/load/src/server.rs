@@ -75,6 +75,12 @@ impl Server {
         Ok(())
     }
 
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.child.output()
+    }
+
     /// Its metrics as Prometheus reads them.
     pub fn metrics(&self) -> Result<String, Failure> {
         Ok(self.page("/metrics")?.1)

@@ -45,6 +45,18 @@ impl Running {
         self.children.iter().map(Child::pid).collect()
     }
 
+    /// Kills it; what it has not written down is lost.
+    pub fn kill(&mut self) {
+        for child in &mut self.children {
+            child.end();
+        }
+    }
+
+    /// Starts it anew after that, at the same address. It serves some time later.
+    pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.children.iter_mut().try_for_each(Child::start_again)
+    }
+
     /// Where it lives; the memory store lives nowhere.
     #[must_use]
     pub fn directory(&self) -> &Path {
