@@ -69,7 +69,7 @@ impl Program {
         let output = OpenOptions::new().append(true).open(log)?;
         // Both replace themselves by the next program, so the process is the program's. It ends when this one does.
         let mut command = Command::new("setpriv");
-        let signal = if self.stop == Signal::INT { "INT" } else { "KILL" };
+        let signal = if self.stop == Signal::QUIT { "QUIT" } else { "KILL" };
         if let Some(user) = self.user {
             command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
         }

@@ -169,8 +169,8 @@ fn postgres(cores: &[usize]) -> Result<Running, Failure> {
         &path(&data)?,
     ]);
     program.user = user;
-    // It has children; told to stop at once, it ends them.
-    program.stop = Signal::INT;
+    // It has children, and ends them at this; for the database it is a crash.
+    program.stop = Signal::QUIT;
     let mut child = program.start(directory.path())?;
     let ready = path(&programs.join("pg_isready"))?;
     child.until(|_| output_of(&ready, &["-h", "127.0.0.1", "-p", &number]).ok())?;
