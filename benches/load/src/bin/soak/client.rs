@@ -1,6 +1,5 @@
 //! Who asks one server, at a fixed rate whatever comes back.
 
-use crate::outages::Outages;
 use crate::tally::Tally;
 use crate::traffic::{Answer, Question, Traffic};
 use fluxlimit_load::child::Failure;
@@ -34,7 +33,6 @@ pub(crate) struct Client {
     pub(crate) address: SocketAddr,
     pub(crate) rate: f64,
     pub(crate) tally: Arc<Tally>,
-    pub(crate) outages: Arc<Outages>,
 }
 
 impl Client {
@@ -89,7 +87,7 @@ impl Client {
             let received = connection.receive(&mut ended);
             for ended in ended.drain(..) {
                 let (asked, started) = calls.remove(&ended.stream).ok_or("an answer to nothing")?;
-                self.tally.answered(&asked, Answer::from(ended.outcome), started, &self.outages);
+                self.tally.answered(&asked, Answer::from(ended.outcome), started);
             }
             if let Err(error) = received
                 && !(connection.is_leaving() && calls.is_empty())

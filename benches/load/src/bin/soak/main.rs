@@ -10,6 +10,7 @@ mod reloads;
 mod restarts;
 mod rules;
 mod samples;
+mod stalls;
 mod subject;
 mod table;
 mod tally;
@@ -22,11 +23,13 @@ use fluxlimit_load::store::Store;
 use reloads::Reloads;
 use restarts::Restarts;
 use rules::Rules;
+use stalls::Stalls;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use subject::Subject;
+use subject::{Bench, Subject};
 
 const STORES: [Store; 3] = [Store::Memory, Store::Redis, Store::Postgres];
 const TICK: Duration = Duration::from_millis(250);
@@ -52,7 +55,9 @@ fn soak(cli: &Cli) -> Result<bool, Failure> {
     let plan = Plan::new(cli);
     let work = scratch()?;
     let rules = Rules::write(work.path().join("rules"))?;
-    let start = |kind: Store| Subject::start(kind, cli, &plan, &rules, work.path());
+    let stalls = Arc::new(Stalls::default());
+    let bench = Bench { cli, plan: &plan, rules: &rules, work: work.path(), stalls: stalls.clone() };
+    let start = |kind: Store| Subject::start(kind, &bench);
     let mut subjects = STORES.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
     println!("{} calls a second to each of {} servers for {:?}", plan.rate, subjects.len(), plan.length);
     let mut reloads = Reloads::new(rules, plan.reload_every);
@@ -63,6 +68,7 @@ fn soak(cli: &Cli) -> Result<bool, Failure> {
             let stop = &stop;
             scope.spawn(move || client.run(stop));
         }
+        scope.spawn(|| stalls.watch(&stop));
         let directed = direct(&plan, &mut subjects, &mut reloads);
         stop.store(true, Ordering::Relaxed);
         directed
@@ -74,7 +80,7 @@ fn soak(cli: &Cli) -> Result<bool, Failure> {
             subject.conclude(plan.is_long)?;
         }
     }
-    table::summary(&subjects, &reloads);
+    table::summary(&subjects, &reloads, &stalls);
     Ok(!has_complaints(&subjects))
 }
 

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::outages::Outages;
 use crate::rules::{FRESH_S, Policy, Rules};
 use crate::samples::{Sample, growth};
+use crate::stalls::Stalls;
 use crate::tally::Tally;
 use crate::traffic::{FRESH_SHARE, OTHER_KEYS};
 use fluxlimit_load::child::{Failure, output_of};
@@ -27,6 +28,16 @@ const STAYS_IN_REDIS_S: f64 = 120.0;
 /// Keys above what is expected are too many only beyond this share.
 const KEYS_TO_SPARE: f64 = 1.3;
 
+/// What all subjects have in common.
+pub(crate) struct Bench<'a> {
+    pub(crate) cli: &'a Cli,
+    pub(crate) plan: &'a Plan,
+    pub(crate) rules: &'a Rules,
+    /// Where logs are kept.
+    pub(crate) work: &'a Path,
+    pub(crate) stalls: Arc<Stalls>,
+}
+
 /// A server, its store, its client's findings.
 #[derive(Debug)]
 pub(crate) struct Subject {
@@ -42,13 +53,8 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn start(
-        kind: Store,
-        cli: &Cli,
-        plan: &Plan,
-        rules: &Rules,
-        work: &Path,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn start(kind: Store, bench: &Bench<'_>) -> Result<Self, Failure> {
+        let Bench { cli, plan, rules, work, .. } = bench;
         let (name, stays_s) = match kind {
             Store::Memory => ("memory", STAYS_S),
             Store::Postgres => ("postgres", STAYS_S),
@@ -69,7 +75,8 @@ impl Subject {
         let server = server::start(&cli.fluxlimit, &setup, &logs)?;
         let lives_s = FRESH_S + stays_s + SWEEP.as_secs_f64();
         let most_keys = OTHER_KEYS + plan.rate * FRESH_SHARE * lives_s * KEYS_TO_SPARE;
-        let (tally, outages) = (Arc::default(), Arc::default());
+        let outages = Arc::new(Outages::default());
+        let tally = Arc::new(Tally::new(outages.clone(), bench.stalls.clone()));
         Ok(Self { name, tally, outages, samples: Vec::new(), kind, most_keys, server, store })
     }
 
@@ -79,8 +86,7 @@ impl Subject {
     }
 
     pub(crate) fn client(&self, rate: f64) -> Client {
-        let (tally, outages) = (self.tally.clone(), self.outages.clone());
-        Client { address: self.server.grpc, rate, tally, outages }
+        Client { address: self.server.grpc, rate, tally: self.tally.clone() }
     }
 
     pub(crate) fn complain(&self, complaint: impl std::fmt::Display) {
@@ -175,7 +181,7 @@ fn largest(text: &str, name: &str) -> f64 {
     text.lines().map(|line| metric(line, name)).fold(0.0, f64::max)
 }
 
-fn last_lines(log: &str) -> String {
+pub(crate) fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

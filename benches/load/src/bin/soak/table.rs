@@ -2,7 +2,8 @@
 
 use crate::reloads::Reloads;
 use crate::samples::{Sample, median};
-use crate::subject::Subject;
+use crate::stalls::Stalls;
+use crate::subject::{Subject, last_lines};
 use std::time::Duration;
 
 /// How things stand.
@@ -44,7 +45,7 @@ pub(crate) fn print(subjects: &[Subject], reloads: &Reloads, now: Duration) {
 }
 
 /// What was found, and what was wrong.
-pub(crate) fn summary(subjects: &[Subject], reloads: &Reloads) {
+pub(crate) fn summary(subjects: &[Subject], reloads: &Reloads, stalls: &Stalls) {
     let end = subjects.iter().filter_map(|subject| subject.samples.last()).map(|sample| sample.at).max();
     print(subjects, reloads, end.unwrap_or_default());
     println!("\nresident memory in MiB, medians of the fifths of the run:");
@@ -52,11 +53,19 @@ pub(crate) fn summary(subjects: &[Subject], reloads: &Reloads) {
         let fifths: Vec<String> = (0..5).map(|fifth| of_fifth(&subject.samples, fifth)).collect();
         println!("{:<9} {}", subject.name, fifths.join(" "));
     }
+    let (count, longest) = stalls.told();
+    if count > 0 {
+        println!("\nthe machine stood still {count} times, for {:.1} s at most", longest.as_secs_f64());
+    }
     println!();
     let mut is_good = true;
     for subject in subjects {
-        for complaint in subject.tally.counts().complaints {
+        let complaints = subject.tally.counts().complaints;
+        for complaint in &complaints {
             println!("WRONG: {}: {complaint}", subject.name);
+        }
+        if !complaints.is_empty() {
+            println!("the end of its log:\n{}", last_lines(&subject.server.log()));
             is_good = false;
         }
     }

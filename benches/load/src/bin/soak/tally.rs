@@ -1,16 +1,22 @@
 //! What one server has answered, and what was wrong with it.
 
 use crate::outages::Outages;
+use crate::stalls::Stalls;
 use crate::traffic::{Answer, Kind, Question};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Most complaints that are told; what follows is usually more of the same.
 const MOST_COMPLAINTS: usize = 10;
 
 /// Counts answers, and holds each against what is right.
-#[derive(Debug, Default)]
-pub(crate) struct Tally(Mutex<Counts>);
+#[derive(Debug)]
+pub(crate) struct Tally {
+    counts: Mutex<Counts>,
+    /// What explains an answer that its limit does not give.
+    outages: Arc<Outages>,
+    stalls: Arc<Stalls>,
+}
 
 /// How many answers of which sort there were.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +40,12 @@ impl Counts {
 }
 
 impl Tally {
+    pub(crate) fn new(outages: Arc<Outages>, stalls: Arc<Stalls>) -> Self {
+        Self { counts: Mutex::default(), outages, stalls }
+    }
+
     /// An answer has come.
-    pub(crate) fn answered(&self, asked: &Question, answer: Answer, started: Instant, outages: &Outages) {
+    pub(crate) fn answered(&self, asked: &Question, answer: Answer, started: Instant) {
         let ended = Instant::now();
         let mut counts = self.lock();
         match answer {
@@ -45,20 +55,18 @@ impl Tally {
         }
         let Question { kind, policy, .. } = asked;
         if !kind.permits(answer) {
-            if outages.touch(started, ended) && kind.permits_by(*policy, answer) {
-                counts.by_policy += 1;
+            // Waits for the watch of stalls, and nobody else has to.
+            drop(counts);
+            let was_away = self.outages.touch(started, ended);
+            let is_excused = was_away || self.stalls.excuse(started, ended);
+            if is_excused && kind.permits_by(*policy, answer) {
+                self.lock().by_policy += 1;
                 return;
             }
-            let away = if outages.touch(started, ended) {
-                "while its store was away"
-            } else {
-                "although its store answers"
-            };
-            let took_ms = (ended - started).as_millis();
-            let domain = policy.domain();
-            drop(counts);
+            let when = if was_away { "while its store was away" } else { "although its store answers" };
+            let (took_ms, domain) = ((ended - started).as_millis(), policy.domain());
             self.complain(format!(
-                "a request of kind {kind:?} in {domain} got {answer:?} after {took_ms} ms, {away}"
+                "a request of kind {kind:?} in {domain} got {answer:?} after {took_ms} ms, {when}"
             ));
             return;
         }
@@ -82,7 +90,7 @@ impl Tally {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,12 +100,13 @@ mod tests {
     use crate::rules::Policy;
 
     fn told(kind: Kind, policy: Policy, answer: Answer, is_away: bool) -> Counts {
-        let (tally, outages) = (Tally::default(), Outages::default());
+        let outages = Arc::new(Outages::default());
+        let tally = Tally::new(outages.clone(), Arc::default());
         if is_away {
             outages.begin();
         }
         let asked = Question { kind, policy, body: Vec::new() };
-        tally.answered(&asked, answer, Instant::now(), &outages);
+        tally.answered(&asked, answer, Instant::now());
         tally.counts()
     }
 
