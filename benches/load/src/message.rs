@@ -56,8 +56,7 @@ pub fn template(tenant: &str, descriptors: usize, entries: usize) -> Template {
         }
         put_bytes(&mut message, 2, &descriptor);
     }
-    let length = u32::try_from(message.len()).expect("a request is small");
-    let bytes = [&[0], length.to_be_bytes().as_slice(), &message].concat().into_boxed_slice();
+    let bytes = framed(&message).into_boxed_slice();
     // Field 2 of the entry, nine bytes of value: no tenant is named like that.
     let mark = [&[0x12, 1 + DIGITS as u8], user.as_bytes()].concat();
     let users = bytes.windows(mark.len()).enumerate().filter(|(_, window)| **window == *mark);
@@ -85,15 +84,32 @@ pub fn overall_code(response: &[u8]) -> Option<Code> {
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+/// A message as gRPC sends it, not compressed.
+#[must_use]
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("a request is small");
+    [&[0], length.to_be_bytes().as_slice(), message].concat()
+}
+
+/// Appends a field of bytes, of a text or of a message.
+pub fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
+    put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// Appends a field of a number.
+pub fn put_number(out: &mut Vec<u8>, field: u8, number: u64) {
+    out.push(field << 3);
+    put_varint(out, number);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 #[cfg(test)]

@@ -26,10 +26,28 @@ pub fn tree_cpu_time(pid: u32) -> Duration {
     tree.into_iter().map(cpu_time).sum()
 }
 
+/// What a process has started and that still runs.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    parents().into_iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child).collect()
+}
+
 /// What a process holds in memory, in bytes.
 #[must_use]
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     resident_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// How many files a process has open; connections are some of them.
+#[must_use]
+pub fn open_files(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
+/// How many threads a process has.
+#[must_use]
+pub fn threads(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/task")).ok()?.count())
 }
 
 /// The cores that this process may run on.
@@ -94,6 +112,9 @@ mod tests {
     fn this_process_is_resident_and_may_run_somewhere() {
         assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
         assert_eq!(resident_bytes(u32::MAX), None);
+        assert!(open_files(std::process::id()).is_some_and(|count| count > 2));
+        assert!(threads(std::process::id()).is_some_and(|count| count > 0));
+        assert_eq!((open_files(u32::MAX), threads(u32::MAX)), (None, None));
         assert!(!allowed_cores().is_empty());
     }
 

@@ -52,13 +52,15 @@ impl Measured {
         match ended.outcome {
             Outcome::Decided(Code::Allowed) => self.allowed += 1,
             Outcome::Decided(Code::Refused) => self.refused += 1,
-            Outcome::Failed(reason) => {
-                self.failed += 1;
-                self.first_failure.get_or_insert(reason);
-                return;
-            }
+            Outcome::Status(_) => return self.fail("a grpc-status other than 0"),
+            Outcome::Failed(reason) => return self.fail(reason),
         }
         self.latency.record(now_ns.saturating_sub(ended.started_ns));
+    }
+
+    fn fail(&mut self, reason: &'static str) {
+        self.failed += 1;
+        self.first_failure.get_or_insert(reason);
     }
 }
 
@@ -245,6 +247,9 @@ impl Generator {
         for event in &self.events {
             let number = usize::try_from(event.data.u64()).map_err(io::Error::other)?;
             self.connections[number].receive(&mut self.ended)?;
+            if self.connections[number].is_leaving() {
+                return Err(io::Error::other("the server wants another connection"));
+            }
         }
         let now_ns = self.now_ns();
         self.open -= self.ended.len() as u64;

@@ -15,19 +15,24 @@ const INPUT_BYTES: usize = 1 << 18;
 
 /// How a call ended.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// With a decision.
     Decided(Code),
+    /// With this `grpc-status`, which is not 0.
+    Status(u8),
     /// Without one, and why.
     Failed(&'static str),
 }
 
 /// A call that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub struct Ended {
+    /// The number that [`Connection::call`] gave it.
+    pub stream: u32,
     /// When it started, as it was given.
-    pub(crate) started_ns: u64,
-    pub(crate) outcome: Outcome,
+    pub started_ns: u64,
+    /// How it ended.
+    pub outcome: Outcome,
 }
 
 /// A call in flight; stream 0 marks a free place.
@@ -40,9 +45,10 @@ struct Call {
 
 /// A connection; every error on it as a whole ends the measurement.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     socket: TcpStream,
     is_ready: bool,
+    is_leaving: bool,
     max_in_flight: usize,
     in_flight: usize,
     /// Indexed by stream number, round and round.
@@ -60,7 +66,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects and says hello; the server's settings are still to come.
-    pub(crate) fn open(address: SocketAddr, max_in_flight: usize, envoy_headers: bool) -> io::Result<Self> {
+    pub fn open(address: SocketAddr, max_in_flight: usize, envoy_headers: bool) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
@@ -75,6 +81,7 @@ impl Connection {
         Ok(Self {
             socket,
             is_ready: false,
+            is_leaving: false,
             max_in_flight,
             in_flight: 0,
             calls: vec![Call::default(); places].into_boxed_slice(),
@@ -91,30 +98,47 @@ impl Connection {
     }
 
     /// What to wait for with epoll.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
     /// Whether the server's settings have arrived.
-    pub(crate) fn is_ready(&self) -> bool {
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
         self.is_ready
     }
 
+    /// Whether the server wants no more calls on it; those that have started end as usual.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    /// Calls that have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Whether something waits until the socket takes more.
-    pub(crate) fn has_output(&self) -> bool {
+    #[must_use]
+    pub fn has_output(&self) -> bool {
         self.written < self.output.len()
     }
 
     /// Whether a call with a body of this length may start.
-    pub(crate) fn has_room_for(&self, length: usize) -> bool {
+    #[must_use]
+    pub fn has_room_for(&self, length: usize) -> bool {
         self.is_ready
+            && !self.is_leaving
             && self.in_flight < self.max_in_flight
             && self.send_window >= length
             && self.calls[self.place(self.next_stream)].stream == 0
     }
 
-    /// Starts a call; asked for room before.
-    pub(crate) fn call(&mut self, body: &[u8], started_ns: u64) {
+    /// Starts a call and gives it a number; asked for room before.
+    pub fn call(&mut self, body: &[u8], started_ns: u64) -> u32 {
         let stream = self.next_stream;
         let block = if stream == 1 { &self.blocks.first } else { &self.blocks.further };
         frame::put(&mut self.output, frame::HEADERS, frame::END_HEADERS, stream, block);
@@ -123,10 +147,11 @@ impl Connection {
         self.next_stream += 2;
         self.in_flight += 1;
         self.send_window -= body.len();
+        stream
     }
 
     /// Writes as much as the socket takes.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         while self.written < self.output.len() {
             match self.socket.write(&self.output[self.written..]) {
                 Ok(length) => self.written += length,
@@ -140,7 +165,7 @@ impl Connection {
     }
 
     /// Reads once and handles every whole frame; calls that ended are added to `ended`.
-    pub(crate) fn receive(&mut self, ended: &mut Vec<Ended>) -> io::Result<()> {
+    pub fn receive(&mut self, ended: &mut Vec<Ended>) -> io::Result<()> {
         match self.socket.read(&mut self.input[self.filled..]) {
             Ok(0) => {
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
@@ -170,7 +195,9 @@ impl Connection {
         match frame.kind {
             frame::DATA => self.data(frame, ended)?,
             frame::HEADERS => self.headers(frame, ended)?,
-            frame::RST_STREAM => self.end(frame.stream, Some("the server reset the stream"), ended),
+            frame::RST_STREAM => {
+                self.end(frame.stream, Some(Outcome::Failed("the server reset the stream")), ended);
+            }
             frame::SETTINGS if !frame.has(frame::ACK) => {
                 self.settings(frame.payload);
                 frame::put(&mut self.output, frame::SETTINGS, frame::ACK, 0, &[]);
@@ -181,6 +208,8 @@ impl Connection {
             frame::WINDOW_UPDATE if frame.stream == 0 => {
                 self.send_window += (number(frame.payload) & 0x7fff_ffff) as usize;
             }
+            // The last stream, then the reason: 0 is none.
+            frame::GOAWAY if frame.payload.get(4..8) == Some(&[0; 4]) => self.is_leaving = true,
             frame::GOAWAY => return Err(unexpected("GOAWAY")),
             frame::CONTINUATION => return Err(unexpected("a header block in several frames")),
             _ => {}
@@ -209,7 +238,7 @@ impl Connection {
             call.code = message::overall_code(frame.payload);
         }
         if frame.has(frame::END_STREAM) {
-            self.end(frame.stream, Some("a stream without trailers"), ended);
+            self.end(frame.stream, Some(Outcome::Failed("a stream without trailers")), ended);
         }
         Ok(())
     }
@@ -223,15 +252,15 @@ impl Connection {
         if frame.has(frame::END_STREAM) {
             let failure = match status {
                 Status::Success => None,
-                Status::Failure => Some("a grpc-status other than 0"),
-                Status::Absent => Some("no grpc-status"),
+                Status::Failure(number) => Some(Outcome::Status(number)),
+                Status::Absent => Some(Outcome::Failed("no grpc-status")),
             };
             self.end(frame.stream, failure, ended);
         }
         Ok(())
     }
 
-    fn end(&mut self, stream: u32, failure: Option<&'static str>, ended: &mut Vec<Ended>) {
+    fn end(&mut self, stream: u32, failure: Option<Outcome>, ended: &mut Vec<Ended>) {
         let place = self.place(stream);
         let call = self.calls[place];
         if call.stream != stream || stream == 0 {
@@ -240,11 +269,11 @@ impl Connection {
         self.calls[place] = Call::default();
         self.in_flight -= 1;
         let outcome = match (failure, call.code) {
-            (Some(reason), _) => Outcome::Failed(reason),
+            (Some(failure), _) => failure,
             (None, Some(code)) => Outcome::Decided(code),
             (None, None) => Outcome::Failed("no decision in the answer"),
         };
-        ended.push(Ended { started_ns: call.started_ns, outcome });
+        ended.push(Ended { stream, started_ns: call.started_ns, outcome });
     }
 
     fn place(&self, stream: u32) -> usize {

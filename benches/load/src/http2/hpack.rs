@@ -11,6 +11,8 @@ const TABLE_ENTRIES: usize = 512;
 const GRPC_STATUS: &[u8] = b"grpc-status";
 const GRPC_STATUS_HUFFMAN: &[u8] = &[0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f];
 const ZERO_HUFFMAN: &[u8] = &[0x07];
+/// `UNKNOWN` of gRPC.
+const UNKNOWN: u8 = 2;
 
 /// A block that breaks the rules, or refers to what was never sent.
 #[derive(Debug, PartialEq)]
@@ -62,8 +64,8 @@ pub(crate) enum Status {
     Absent,
     /// `grpc-status: 0`
     Success,
-    /// Any other `grpc-status`.
-    Failure,
+    /// Any other `grpc-status`; one that is no number counts as UNKNOWN.
+    Failure(u8),
 }
 
 /// Follows the server's table closely enough to find `grpc-status`.
@@ -108,14 +110,14 @@ impl StatusReader {
 
     fn literal(&self, rest: &mut &[u8], bits: u32) -> Result<Status, Malformed> {
         let is_status = match integer(rest, bits)? {
-            0 => text(rest, GRPC_STATUS, GRPC_STATUS_HUFFMAN)?,
+            0 => Text::take(rest)?.is(GRPC_STATUS, GRPC_STATUS_HUFFMAN),
             index => self.indexed(index)? != Status::Absent,
         };
-        let is_zero = text(rest, b"0", ZERO_HUFFMAN)?;
-        Ok(match (is_status, is_zero) {
-            (false, _) => Status::Absent,
-            (true, true) => Status::Success,
-            (true, false) => Status::Failure,
+        let value = Text::take(rest)?;
+        Ok(match is_status {
+            false => Status::Absent,
+            true if value.is(b"0", ZERO_HUFFMAN) => Status::Success,
+            true => Status::Failure(value.number().unwrap_or(UNKNOWN)),
         })
     }
 }
@@ -156,12 +158,47 @@ fn integer(rest: &mut &[u8], bits: u32) -> Result<usize, Malformed> {
     Err(Malformed)
 }
 
-/// Takes a string and says whether it is this one, given plain and in the Huffman code.
-fn text(rest: &mut &[u8], plain: &[u8], huffman: &[u8]) -> Result<bool, Malformed> {
-    let is_huffman = rest.first().ok_or(Malformed)? & 0x80 != 0;
-    let length = integer(rest, 7)?;
-    let bytes = rest.split_off(..length).ok_or(Malformed)?;
-    Ok(bytes == if is_huffman { huffman } else { plain })
+/// A string as it was sent.
+struct Text<'a> {
+    bytes: &'a [u8],
+    is_huffman: bool,
+}
+
+impl<'a> Text<'a> {
+    fn take(rest: &mut &'a [u8]) -> Result<Self, Malformed> {
+        let is_huffman = rest.first().ok_or(Malformed)? & 0x80 != 0;
+        let length = integer(rest, 7)?;
+        Ok(Self { bytes: rest.split_off(..length).ok_or(Malformed)?, is_huffman })
+    }
+
+    /// Whether it is this one, given plain and in the Huffman code.
+    fn is(&self, plain: &[u8], huffman: &[u8]) -> bool {
+        self.bytes == if self.is_huffman { huffman } else { plain }
+    }
+
+    /// The number that its digits say, if it is one of a byte.
+    fn number(&self) -> Option<u8> {
+        if !self.is_huffman {
+            return std::str::from_utf8(self.bytes).ok()?.parse().ok();
+        }
+        let bits = self.bytes.len() * 8;
+        let bit = |at: usize| self.bytes[at / 8] >> (7 - at % 8) & 1;
+        let take = |at: usize, count: usize| {
+            (at + count <= bits).then(|| (at..at + count).fold(0, |code, at| code << 1 | bit(at)))
+        };
+        // 0 to 2 have five bits, the other digits six; what fills the last byte is all ones.
+        let (mut number, mut at) = (None, 0);
+        while let Some(code) = take(at, 5) {
+            let digit = match (code, take(at, 6)) {
+                (0..=2, _) => code,
+                (_, Some(code @ 0x19..=0x1f)) => code - 0x16,
+                _ => break,
+            };
+            at += if digit < 3 { 5 } else { 6 };
+            number = Some(number.unwrap_or(0_u8).checked_mul(10)?.checked_add(digit)?);
+        }
+        number
+    }
 }
 
 #[cfg(test)]
@@ -180,10 +217,22 @@ mod tests {
         let mut named_by_index = Vec::new();
         put_integer(&mut named_by_index, 0, 4, FIRST_DYNAMIC);
         put_text(&mut named_by_index, "14");
-        assert_eq!(reader.read(&named_by_index), Ok(Status::Failure));
+        assert_eq!(reader.read(&named_by_index), Ok(Status::Failure(14)));
         assert_eq!(reader.read(&[0xbf]), Err(Malformed), "an entry that was never sent");
         let huffman = [&[0x00, 0x88], GRPC_STATUS_HUFFMAN, &[0x81], ZERO_HUFFMAN].concat();
         assert_eq!(reader.read(&huffman), Ok(Status::Success));
+    }
+
+    #[test]
+    fn the_number_of_a_status_is_read_in_both_codes() {
+        let number = |bytes: &[u8], is_huffman| Text { bytes, is_huffman }.number();
+        // `14` is 00001 011010, `3` is 011001, `16` is 00001 011100, `2` is 00010.
+        let coded: [(&[u8], u8); 4] = [(&[0x0b, 0x5f], 14), (&[0x67], 3), (&[0x0b, 0x9f], 16), (&[0x17], 2)];
+        for (bytes, expected) in coded {
+            assert_eq!(number(bytes, true), Some(expected));
+            assert_eq!(number(expected.to_string().as_bytes(), false), Some(expected));
+        }
+        assert_eq!((number(b"x", false), number(&[], true), number(&[0xff], true)), (None, None, None));
     }
 
     #[test]

@@ -4,4 +4,4 @@ mod connection;
 mod frame;
 mod hpack;
 
-pub(crate) use connection::{Connection, Ended, Outcome};
+pub use connection::{Connection, Ended, Outcome};

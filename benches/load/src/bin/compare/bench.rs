@@ -1,17 +1,16 @@
 //! What all rows need: servers on their core, and measurements in turn.
 
-use crate::child::{Child, Failure, Program, scratch};
 use crate::cli::Cli;
-use crate::http::{metric, page};
 use crate::outcome::Series;
-use crate::store::Running;
+use fluxlimit_load::child::{Failure, Program, scratch};
 use fluxlimit_load::options::{Options, Order};
 use fluxlimit_load::process::allowed_cores;
 use fluxlimit_load::report::Report;
 use fluxlimit_load::run::run;
+use fluxlimit_load::server::{self, Server, Setup};
+use fluxlimit_load::store::Running;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -54,44 +53,6 @@ pub(crate) struct Bench {
     pub(crate) cli: Cli,
     pub(crate) cores: Cores,
     pub(crate) work: TempDir,
-}
-
-/// A server of ours, as it is to be started.
-#[derive(Debug)]
-pub(crate) struct Setup<'a> {
-    pub(crate) cores: &'a [usize],
-    pub(crate) rules: &'a Path,
-    pub(crate) store: &'a str,
-    pub(crate) settings: Vec<(&'static str, String)>,
-}
-
-/// A running server.
-#[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) grpc: SocketAddr,
-    http: Option<SocketAddr>,
-    child: Child,
-}
-
-impl Server {
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.pid()
-    }
-
-    /// Fails unless so many keys are live: those whose limits are as if unused are swept away.
-    pub(crate) fn holds(&self, keys: usize) -> Result<(), Failure> {
-        let held = metric(&self.metrics()?, "fluxlimit_memory_keys");
-        if held < keys as f64 {
-            return Err(format!("only {held:.0} of {keys} keys are live").into());
-        }
-        Ok(())
-    }
-
-    /// Its metrics as Prometheus reads them.
-    pub(crate) fn metrics(&self) -> Result<String, Failure> {
-        let address = self.http.ok_or("this server has no metrics")?;
-        Ok(page(address, "/metrics")?.1)
-    }
 }
 
 /// Somebody to measure, and what it is asked.
@@ -140,29 +101,12 @@ impl Bench {
     pub(crate) fn yardstick(&self) -> Result<Server, Failure> {
         let cores = [self.cores.server];
         let program = Program::new("yardstick", &self.cli.yardstick, &cores);
-        listening(program.start(self.work.path())?, false)
+        Server::listening(program.start(self.work.path())?, false)
     }
 
     /// Starts a server and waits until it and its store are ready.
     pub(crate) fn fluxlimit(&self, setup: &Setup<'_>) -> Result<Server, Failure> {
-        let mut program = Program::new("fluxlimit", &self.cli.fluxlimit, setup.cores).with(&[
-            "serve",
-            "--rules",
-            setup.rules.to_str().ok_or("a path that is not UTF-8")?,
-            "--store",
-            setup.store,
-            "--grpc",
-            "127.0.0.1:0",
-            "--http",
-            "127.0.0.1:0",
-        ]);
-        program.environment.clone_from(&setup.settings);
-        // Its default port is that of a server that somebody else may run here.
-        program.environment.push(("FLUXLIMIT_ADMIN__ADDRESS", "off".to_owned()));
-        let mut server = listening(program.start(self.work.path())?, true)?;
-        let http = server.http;
-        server.child.until(|_| page(http?, "/ready").ok().filter(|(status, _)| *status == 200))?;
-        Ok(server)
+        server::start(&self.cli.fluxlimit, setup, self.work.path())
     }
 
     /// Ours over a store, on the server's core.
@@ -238,21 +182,6 @@ impl Bench {
     }
 }
 
-/// Waits until a server says where it listens.
-fn listening(mut child: Child, has_http: bool) -> Result<Server, Failure> {
-    let (grpc, http) = child.until(|child| {
-        let output = child.output();
-        let http = address_in(&output, "listening http=");
-        Some((address_in(&output, "listening grpc=")?, if has_http { Some(http?) } else { None }))
-    })?;
-    Ok(Server { grpc, http, child })
-}
-
-/// The address behind a word of a log.
-fn address_in(log: &str, before: &str) -> Option<SocketAddr> {
-    log.split_once(before)?.1.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,12 +197,5 @@ mod tests {
         assert_eq!(cores(&[], &[2, 3, 6]), (2, 3, vec![2, 6], 6));
         assert_eq!(cores(&[], &[0]), (0, 0, vec![0, 0], 0));
         assert_eq!(cores(&["--server-core", "1"], &[0, 1]), (1, 0, vec![1, 0], 0));
-    }
-
-    #[test]
-    fn an_address_is_found_in_a_log() {
-        let log = "INFO listening grpc=127.0.0.1:81\nINFO listening http=127.0.0.1:80 x\n";
-        assert_eq!(address_in(log, "listening http=").map(|address| address.port()), Some(80));
-        assert_eq!(address_in("INFO", "listening http="), None);
     }
 }

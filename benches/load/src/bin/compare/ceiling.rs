@@ -1,9 +1,9 @@
 //! What the stores carry without batches: the same work, asked one by one by their own programs for measuring.
 
 use crate::bench::Bench;
-use crate::child::{Failure, output_of};
 use crate::cli::root;
-use crate::store::{Running, found, postgres_programs};
+use fluxlimit_load::child::{Failure, output_of};
+use fluxlimit_load::store::{Running, found, postgres_programs};
 use std::fs;
 
 /// A settlement of one key and one charge: 1 hit on a token bucket of 500,000,000 an hour, as

@@ -1,12 +1,12 @@
 //! Real Envoy in front: h2load through it, at most of what it carries.
 
 use crate::bench::Bench;
-use crate::child::{Failure, Program, output_of};
-use crate::http::{envoy_count, page};
 use crate::outcome::Outcome;
-use crate::row::Store;
 use crate::rules;
-use crate::store::{self, found, free_port};
+use fluxlimit_load::child::{Failure, Program, output_of};
+use fluxlimit_load::pages::page;
+use fluxlimit_load::store::Store;
+use fluxlimit_load::store::{self, found, free_port};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -211,6 +211,17 @@ fn chain(route: &Value, filter: Option<Value>) -> Value {
             "http_filters": filters,
         },
     }] }])
+}
+
+/// A count in the text of Envoy's `/stats`: `name: 12`.
+fn envoy_count(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.trim().parse().ok())
+}
+
+#[test]
+fn a_count_of_envoy_is_found_by_its_name() {
+    assert_eq!(envoy_count("cluster.a.ratelimit.error: 2\n", "cluster.a.ratelimit.error"), Some(2.0));
+    assert_eq!(envoy_count("", "x"), None);
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Rows about resident memory.
 
-use crate::bench::{Bench, Server, Setup};
-use crate::child::Failure;
+use crate::bench::Bench;
 use crate::cli::root;
 use crate::outcome::Outcome;
-use crate::row::{Load, Store};
+use crate::row::Load;
 use crate::rules;
-use crate::store;
+use fluxlimit_load::child::Failure;
 use fluxlimit_load::options::Options;
 use fluxlimit_load::process::{allowed_cores, resident_bytes};
+use fluxlimit_load::server::{Server, Setup};
+use fluxlimit_load::store;
+use fluxlimit_load::store::Store;
 use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};

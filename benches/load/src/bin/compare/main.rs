@@ -2,11 +2,9 @@
 
 mod bench;
 mod ceiling;
-mod child;
 mod cli;
 mod envoy;
 mod footprint;
-mod http;
 mod markers;
 mod outcome;
 mod plans;
@@ -16,13 +14,12 @@ mod rules;
 mod scaling;
 mod scaling_table;
 mod sizing;
-mod store;
 mod tables;
 
 use bench::Bench;
-use child::Failure;
 use clap::Parser;
 use cli::Cli;
+use fluxlimit_load::child::Failure;
 use outcome::{Outcome, Results};
 use row::{Group, ROWS, Row};
 use std::fs;

@@ -1,6 +1,6 @@
 //! What rows have shown, kept in a file for each, so that tables can be made of several runs.
 
-use crate::child::Failure;
+use fluxlimit_load::child::Failure;
 use fluxlimit_load::report::Report;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

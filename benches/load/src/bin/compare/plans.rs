@@ -1,14 +1,16 @@
 //! How rows are measured in which servers take turns.
 
-use crate::bench::{Bench, Contestant, Server, Setup};
+use crate::bench::{Bench, Contestant};
 use crate::ceiling;
-use crate::child::Failure;
 use crate::outcome::{Curve, Outcome};
-use crate::row::{Load, Plan, Store};
+use crate::row::{Load, Plan};
 use crate::rules;
-use crate::store::{self, Running};
 use crate::{envoy, footprint, scaling};
+use fluxlimit_load::child::Failure;
 use fluxlimit_load::options::Options;
+use fluxlimit_load::server::{Server, Setup};
+use fluxlimit_load::store::Store;
+use fluxlimit_load::store::{self, Running};
 use std::collections::BTreeMap;
 
 /// So many keys and more are asked about once before the measurement, or it would be one of new keys.

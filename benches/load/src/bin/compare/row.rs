@@ -1,6 +1,7 @@
 //! Every row of every table: what is asked, of whom, and what the aim is.
 
 use fluxlimit_load::options::{Options, Order};
+use fluxlimit_load::store::Store;
 
 /// A table of docs/performance.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,15 +44,6 @@ impl Group {
             Self::Plot => "plot",
         }
     }
-}
-
-/// Where counters are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Store {
-    Memory,
-    Redis,
-    RedisCluster,
-    Postgres,
 }
 
 /// One row.

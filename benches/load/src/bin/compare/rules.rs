@@ -1,6 +1,6 @@
 //! The rule files that servers run with.
 
-use crate::child::Failure;
+use fluxlimit_load::child::Failure;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,14 +1,16 @@
 //! Several servers over one store: what a decision costs them and it.
 
-use crate::bench::{Bench, Contestant, Server};
-use crate::child::Failure;
-use crate::http::metric;
+use crate::bench::{Bench, Contestant};
 use crate::outcome::{Outcome, Point};
 use crate::plans::OURS;
-use crate::row::{Load, Store};
+use crate::row::Load;
 use crate::rules;
-use crate::store;
+use fluxlimit_load::child::Failure;
 use fluxlimit_load::options::Options;
+use fluxlimit_load::pages::metric;
+use fluxlimit_load::server::Server;
+use fluxlimit_load::store;
+use fluxlimit_load::store::Store;
 
 /// Servers, and calls in flight on each of four connections: the last with a quarter of the calls, so smaller
 /// batches.

@@ -1,9 +1,10 @@
 //! What several servers over one store have shown, and the sizes that follow from it.
 
 use crate::outcome::{Outcome, Point};
-use crate::row::{Plan, Row, Store};
+use crate::row::{Plan, Row};
 use crate::sizing::{BUSY, LOADS, MOST_POSTGRES_CORES, StoreCost, check, need};
 use crate::tables::{thousands, whole};
+use fluxlimit_load::store::Store;
 use std::fmt::Write;
 
 /// Both tables: what was measured, and the sizes.

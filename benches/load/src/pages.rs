@@ -8,7 +8,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A page's status and text.
-pub(crate) fn page(address: SocketAddr, path: &str) -> Result<(u16, String), Failure> {
+pub fn page(address: SocketAddr, path: &str) -> Result<(u16, String), Failure> {
     let mut socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     write!(socket, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
@@ -36,7 +36,8 @@ fn unchunked(mut rest: &str) -> String {
 }
 
 /// The sum of all series of a metric; 0 without one.
-pub(crate) fn metric(text: &str, name: &str) -> f64 {
+#[must_use]
+pub fn metric(text: &str, name: &str) -> f64 {
     let value = |line: &str| {
         let rest = line.strip_prefix(name)?;
         rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
@@ -44,9 +45,11 @@ pub(crate) fn metric(text: &str, name: &str) -> f64 {
     text.lines().filter_map(value).sum()
 }
 
-/// A count in the text of Envoy's `/stats`: `name: 12`.
-pub(crate) fn envoy_count(text: &str, name: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.trim().parse().ok())
+/// The same of those series that have a label: `code="ok"`.
+#[must_use]
+pub fn metric_where(text: &str, name: &str, label: &str) -> f64 {
+    let of_label = |line: &&str| line.contains(label);
+    text.lines().filter(of_label).map(|line| metric(line, name)).sum()
 }
 
 #[cfg(test)]
@@ -68,7 +71,6 @@ mod tests {
         assert!((metric(text, "hits") - 7.0).abs() < 1e-9);
         assert!((metric(text, "up") - 1.0).abs() < 1e-9);
         assert!(metric(text, "down").abs() < 1e-9);
-        assert_eq!(envoy_count("cluster.a.ratelimit.error: 2\n", "cluster.a.ratelimit.error"), Some(2.0));
-        assert_eq!(envoy_count("", "x"), None);
+        assert!((metric_where(text, "hits", "a=\"z\"") - 4.0).abs() < 1e-9);
     }
 }

@@ -1,8 +1,8 @@
-//! Programs that run for a row and end with it.
+//! Programs that run for as long as they are needed, and end with this one.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,57 +10,77 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-pub(crate) type Failure = Box<dyn Error>;
+/// Why something could not be done, in words.
+pub type Failure = Box<dyn Error>;
 
 /// How long a program may take until it serves: 100,000 rules or a new database on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A directory for the time of a row. Its name tells whose it is, should this program be killed and leave it behind.
-pub(crate) fn scratch() -> io::Result<TempDir> {
+pub fn scratch() -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("fluxlimit-bench-").tempdir()
 }
 
 /// How a program is started.
-#[derive(Debug)]
-pub(crate) struct Program<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) path: &'a Path,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) environment: Vec<(&'static str, String)>,
-    pub(crate) cores: &'a [usize],
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// What it is called in messages, and its log.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Variables beside those of this process.
+    pub environment: Vec<(&'static str, String)>,
+    /// The cores that it may run on.
+    pub cores: Vec<usize>,
     /// The user, where it must not be root.
-    pub(crate) user: Option<&'static str>,
+    pub user: Option<&'static str>,
     /// What ends it.
-    pub(crate) stop: Signal,
+    pub stop: Signal,
 }
 
-impl<'a> Program<'a> {
-    pub(crate) fn new(name: &'a str, path: &'a Path, cores: &'a [usize]) -> Self {
+impl Program {
+    /// A program without arguments, ended by KILL.
+    #[must_use]
+    pub fn new(name: &str, path: &Path, cores: &[usize]) -> Self {
         let (arguments, environment) = (Vec::new(), Vec::new());
+        let (name, path, cores) = (name.to_owned(), path.to_owned(), cores.to_owned());
         Self { name, path, arguments, environment, cores, user: None, stop: Signal::KILL }
     }
 
-    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
+    /// The same with more arguments.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
     /// Starts it; what it prints goes to a file in `directory`.
-    pub(crate) fn start(self, directory: &Path) -> Result<Child, Failure> {
+    pub fn start(self, directory: &Path) -> Result<Child, Failure> {
         let log = directory.join(format!("{}.log", self.name));
-        let output = File::create(&log)?;
+        fs::write(&log, "")?;
+        let process = self.spawn(&log)?;
+        Ok(Child { process, program: self, log })
+    }
+
+    fn spawn(&self, log: &Path) -> Result<std::process::Child, Failure> {
+        let output = OpenOptions::new().append(true).open(log)?;
         // Both replace themselves by the next program, so the process is the program's. It ends when this one does.
         let mut command = Command::new("setpriv");
-        let signal = if self.stop == Signal::INT { "INT" } else { "KILL" };
+        let signal = if self.stop == Signal::QUIT { "QUIT" } else { "KILL" };
         if let Some(user) = self.user {
             command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
         }
-        command.args(["--pdeathsig", signal, "taskset", "-c", &core_list(self.cores)]);
-        command.arg(self.path).args(&self.arguments).envs(self.environment).env("NO_COLOR", "1");
+        command.args(["--pdeathsig", signal, "taskset", "-c", &core_list(&self.cores)]);
+        command
+            .arg(&self.path)
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
+            .env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let process = command.spawn().map_err(|error| format!("setpriv: {error}"))?;
-        Ok(Child { process, stop: self.stop, name: self.name.to_owned(), log })
+        Ok(command.spawn().map_err(|error| format!("setpriv: {error}"))?)
     }
 }
 
@@ -70,55 +90,77 @@ fn core_list(cores: &[usize]) -> String {
 
 /// A running program, ended on drop.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub struct Child {
     process: std::process::Child,
-    stop: Signal,
-    name: String,
+    program: Program,
     log: PathBuf,
 }
 
 impl Child {
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// What it has printed so far.
-    pub(crate) fn output(&self) -> String {
+    #[must_use]
+    pub fn output(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Waits until there is what is waited for, and fails if the program ends before.
-    pub(crate) fn until<T>(&mut self, mut found: impl FnMut(&Self) -> Option<T>) -> Result<T, Failure> {
+    pub fn until<T>(&mut self, mut found: impl FnMut(&Self) -> Option<T>) -> Result<T, Failure> {
         let waiting_since = Instant::now();
         loop {
             if let Some(found) = found(self) {
                 return Ok(found);
             }
             if let Some(status) = self.process.try_wait()? {
-                return Err(format!("{} ended ({status}):\n{}", self.name, self.output()).into());
+                return Err(format!("{} ended ({status}):\n{}", self.program.name, self.output()).into());
             }
             if waiting_since.elapsed() > START_TIMEOUT {
-                return Err(format!("{} does not serve:\n{}", self.name, self.output()).into());
+                return Err(format!("{} does not serve:\n{}", self.program.name, self.output()).into());
             }
             sleep(PAUSE);
         }
     }
 }
 
-impl Drop for Child {
-    fn drop(&mut self) {
+impl Child {
+    /// Starts an ended program anew, as it was started before. The thread that does it has to live as long as the
+    /// program is to.
+    pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.end();
+        self.process = self.program.spawn(&self.log)?;
+        Ok(())
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Ends it, and waits for that.
+    pub fn end(&mut self) {
         // After a failed wait the number may be somebody else's, but then the process has been waited for.
         if matches!(self.process.try_wait(), Ok(None))
             && let Some(pid) = Pid::from_raw(self.process.id().cast_signed())
         {
-            let _ = kill_process(pid, self.stop);
+            let _ = kill_process(pid, self.program.stop);
             let _ = self.process.wait();
         }
     }
 }
 
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// Runs a program to its end and takes what it prints.
-pub(crate) fn output_of(program: &str, arguments: &[&str]) -> Result<String, Failure> {
+pub fn output_of(program: &str, arguments: &[&str]) -> Result<String, Failure> {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let output = output.map_err(|error| missing(program, &error))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -134,7 +176,8 @@ fn missing(program: &str, error: &io::Error) -> String {
 }
 
 /// Where a program comes from.
-pub(crate) fn hint(program: &str) -> Option<&'static str> {
+#[must_use]
+pub fn hint(program: &str) -> Option<&'static str> {
     Some(match program {
         "h2load" => "it is in Debian's package nghttp2-client",
         "redis-server" => "it is in Debian's package redis-server",
@@ -158,6 +201,19 @@ mod tests {
         let pid = child.pid();
         drop(child);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn a_program_is_started_again_as_it_was() {
+        let directory = scratch().expect("a directory");
+        let script = Program::new("sh", Path::new("sh"), &[0]).with(&["-c", "echo up; exec sleep 1000"]);
+        let mut child = script.start(directory.path()).expect("it starts");
+        child.until(|child| child.output().contains("up").then_some(())).expect("it prints");
+        child.end();
+        assert!(!child.is_running());
+        child.start_again().expect("it starts");
+        child.until(|child| child.output().contains("up\nup").then_some(())).expect("it prints once more");
+        assert!(child.is_running());
     }
 
     #[test]

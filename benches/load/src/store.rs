@@ -1,7 +1,6 @@
-//! Stores that are started for a row: in a directory of their own, on the generator's core.
+//! Stores that are started for a measurement, each in a directory of its own.
 
 use crate::child::{Child, Failure, Program, hint, output_of, scratch};
-use crate::row::Store;
 use rustix::process::{Signal, geteuid};
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -14,12 +13,26 @@ use tempfile::TempDir;
 const CLUSTER_NODES: usize = 3;
 const CLUSTER_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Where counters are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// In the server.
+    Memory,
+    /// One Redis without persistence.
+    Redis,
+    /// Three nodes without replicas.
+    RedisCluster,
+    /// A Postgres as it comes.
+    Postgres,
+}
+
 /// A running store.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub struct Running {
     /// As the setting `store` has it.
-    pub(crate) url: String,
-    pub(crate) ports: Vec<u16>,
+    pub url: String,
+    /// Where it listens: each node of a cluster.
+    pub ports: Vec<u16>,
     // Ended before their directory is removed.
     children: Vec<Child>,
     directory: Option<TempDir>,
@@ -27,23 +40,37 @@ pub(crate) struct Running {
 
 impl Running {
     /// The processes whose core time is the store's.
-    pub(crate) fn pids(&self) -> Vec<u32> {
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
         self.children.iter().map(Child::pid).collect()
     }
 
+    /// Kills it; what it has not written down is lost.
+    pub fn kill(&mut self) {
+        for child in &mut self.children {
+            child.end();
+        }
+    }
+
+    /// Starts it anew after that, at the same address. It serves some time later.
+    pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.children.iter_mut().try_for_each(Child::start_again)
+    }
+
     /// Where it lives; the memory store lives nowhere.
-    pub(crate) fn directory(&self) -> &Path {
+    #[must_use]
+    pub fn directory(&self) -> &Path {
         self.directory.as_ref().map_or(Path::new("/"), TempDir::path)
     }
 }
 
 /// A TCP port that nobody listens on.
-pub(crate) fn free_port() -> Result<u16, Failure> {
+pub fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Starts a store and waits until it serves.
-pub(crate) fn start(store: Store, cores: &[usize]) -> Result<Running, Failure> {
+pub fn start(store: Store, cores: &[usize]) -> Result<Running, Failure> {
     match store {
         Store::Memory => {
             Ok(Running { url: "memory".to_owned(), ports: Vec::new(), children: Vec::new(), directory: None })
@@ -142,8 +169,8 @@ fn postgres(cores: &[usize]) -> Result<Running, Failure> {
         &path(&data)?,
     ]);
     program.user = user;
-    // It has children; told to stop at once, it ends them.
-    program.stop = Signal::INT;
+    // It has children, and ends them at this; for the database it is a crash.
+    program.stop = Signal::QUIT;
     let mut child = program.start(directory.path())?;
     let ready = path(&programs.join("pg_isready"))?;
     child.until(|_| output_of(&ready, &["-h", "127.0.0.1", "-p", &number]).ok())?;
@@ -152,7 +179,7 @@ fn postgres(cores: &[usize]) -> Result<Running, Failure> {
 }
 
 /// Where Postgres' own programs are: of the newest version that Debian has installed.
-pub(crate) fn postgres_programs() -> Result<PathBuf, Failure> {
+pub fn postgres_programs() -> Result<PathBuf, Failure> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<_> = versions
         .map(|version| version.path().join("bin"))
@@ -167,7 +194,7 @@ pub(crate) fn postgres_programs() -> Result<PathBuf, Failure> {
 }
 
 /// Where a program is.
-pub(crate) fn found(program: &str) -> Result<PathBuf, Failure> {
+pub fn found(program: &str) -> Result<PathBuf, Failure> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&path).map(|directory| directory.join(program));
     places.find(|path| path.exists()).ok_or_else(|| missing(program, program))
