@@ -144,3 +144,36 @@ impl Collector for Families {
         self.families.iter().map(|(family, _)| family.collect(&self.counts)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A family of two series that have the same labels, in another order.
+    fn twice(kind: Kind) -> MetricFamily {
+        let family = Family {
+            name: "fluxlimit.some.thing",
+            description: "Something",
+            kind,
+            read: Box::new(|_, observe| {
+                let (domain, rule) = (KeyValue::new("domain", "d"), KeyValue::new("rule", "a > b"));
+                observe(2, &[domain.clone(), rule.clone()]);
+                observe(3, &[rule, domain]);
+            }),
+        };
+        family.collect(&Counts::default())
+    }
+
+    /// A page with one series twice would be refused as a whole.
+    #[test]
+    fn rules_that_read_alike_share_a_series() {
+        let counters = twice(Kind::Counter);
+        assert_eq!(counters.name(), "fluxlimit_some_thing_total");
+        let [metric] = counters.get_metric() else { panic!("{counters:?}") };
+        assert!((metric.get_counter().get_value() - 5.0).abs() < f64::EPSILON, "{metric:?}");
+        let gauges = twice(Kind::Seconds);
+        assert_eq!(gauges.name(), "fluxlimit_some_thing_seconds");
+        let [metric] = gauges.get_metric() else { panic!("{gauges:?}") };
+        assert!((metric.get_gauge().get_value() - 3.0).abs() < f64::EPSILON, "{metric:?}");
+    }
+}
