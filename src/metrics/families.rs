@@ -17,6 +17,8 @@ use super::{Counts, counters, domains, rules};
 /// What a metric's series are handed to, one by one.
 pub(super) type Observe<'a> = &'a mut dyn FnMut(u64, &[KeyValue]);
 
+type Read = dyn Fn(&Counts, Observe<'_>) + Send + Sync;
+
 /// One metric.
 pub(super) struct Family {
     /// Its name as OpenTelemetry has it.
@@ -24,7 +26,7 @@ pub(super) struct Family {
     pub(super) description: &'static str,
     pub(super) kind: Kind,
     /// Reads all series.
-    pub(super) read: Box<dyn Fn(&Counts, Observe<'_>) + Send + Sync>,
+    pub(super) read: Box<Read>,
 }
 
 /// What becomes of a number over time.
