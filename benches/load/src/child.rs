@@ -17,6 +17,13 @@ pub type Failure = Box<dyn Error>;
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Where the repository is: what the commands measure is built and kept there.
+#[must_use]
+pub fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own).to_owned()
+}
+
 /// A directory for the time of a row. Its name tells whose it is, should this program be killed and leave it behind.
 pub fn scratch() -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("fluxlimit-bench-").tempdir()

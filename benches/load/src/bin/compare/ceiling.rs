@@ -1,8 +1,7 @@
 //! What the stores carry without batches: the same work, asked one by one by their own programs for measuring.
 
 use crate::bench::Bench;
-use crate::cli::root;
-use fluxlimit_load::child::{Failure, output_of};
+use fluxlimit_load::child::{Failure, output_of, root};
 use fluxlimit_load::store::{Running, found, postgres_programs};
 use std::fs;
 

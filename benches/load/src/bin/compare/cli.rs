@@ -2,8 +2,9 @@
 
 use crate::row::{Group, ROWS, Row};
 use clap::Parser;
+use fluxlimit_load::child::root;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Measures fluxlimit beside a server that decides nothing, and beside others.
@@ -58,12 +59,6 @@ pub(crate) struct Cli {
     /// Where results and rule files are kept.
     #[arg(long, default_value_os_t = root().join("benches/load/target/results"))]
     pub(crate) results: PathBuf,
-}
-
-/// Where the repository is.
-pub(crate) fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).unwrap_or(own).to_owned()
 }
 
 impl Cli {

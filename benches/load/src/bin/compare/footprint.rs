@@ -1,11 +1,10 @@
 //! Rows about resident memory.
 
 use crate::bench::Bench;
-use crate::cli::root;
 use crate::outcome::Outcome;
 use crate::row::Load;
 use crate::rules;
-use fluxlimit_load::child::Failure;
+use fluxlimit_load::child::{Failure, root};
 use fluxlimit_load::options::Options;
 use fluxlimit_load::process::{allowed_cores, resident_bytes};
 use fluxlimit_load::server::{Server, Setup};

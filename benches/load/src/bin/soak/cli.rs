@@ -1,7 +1,8 @@
 //! What the command is asked.
 
 use clap::Parser;
-use std::path::{Path, PathBuf};
+use fluxlimit_load::child::root;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Asks three servers, over memory, Redis and Postgres, for a long time, changes their rules and kills their stores,
@@ -20,12 +21,6 @@ pub(crate) struct Cli {
     /// The server's program.
     #[arg(long, default_value_os_t = root().join("target/release/fluxlimit"))]
     pub(crate) fluxlimit: PathBuf,
-}
-
-/// Where the repository is.
-fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).unwrap_or(own).to_owned()
 }
 
 /// When what is done.

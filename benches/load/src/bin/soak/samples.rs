@@ -68,12 +68,8 @@ pub(crate) fn growth(samples: &[Sample], is_long: bool) -> Vec<String> {
 
 impl Flat {
     fn growth(&self, samples: &[Sample]) -> Option<String> {
-        let end = samples.last()?.at;
-        let median = |from: u32, to: u32| {
-            let is_in = |sample: &&Sample| sample.at >= end * from / 5 && sample.at <= end * to / 5;
-            median(samples.iter().filter(is_in).filter_map(self.value).collect())
-        };
-        let (before, after) = (median(1, 2)?, median(4, 5)?);
+        let median = |fifth: u32| median(of_fifth(samples, fifth).filter_map(self.value).collect());
+        let (before, after) = (median(1)?, median(4)?);
         let most = before * (1.0 + self.share) + self.amount;
         let told = |value: f64| (value / self.unit * 10.0).round() / 10.0;
         (after > most).then(|| {
@@ -84,6 +80,13 @@ impl Flat {
             )
         })
     }
+}
+
+/// The looks of a fifth of the run, of which there are 0 to 4.
+pub(crate) fn of_fifth(samples: &[Sample], fifth: u32) -> impl Iterator<Item = &Sample> {
+    let end = samples.last().map(|sample| sample.at).unwrap_or_default();
+    let time = end * fifth / 5..=end * (fifth + 1) / 5;
+    samples.iter().filter(move |sample| time.contains(&sample.at))
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {

@@ -1,7 +1,7 @@
 //! What is printed: a table now and then, and a summary.
 
 use crate::reloads::Reloads;
-use crate::samples::{Sample, median};
+use crate::samples::{Sample, median, of_fifth};
 use crate::stalls::Stalls;
 use crate::subject::{Subject, last_lines};
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) fn summary(subjects: &[Subject], reloads: &Reloads, stalls: &Stalls) 
     print(subjects, reloads, end.unwrap_or_default());
     println!("\nresident memory in MiB, medians of the fifths of the run:");
     for subject in subjects {
-        let fifths: Vec<String> = (0..5).map(|fifth| of_fifth(&subject.samples, fifth)).collect();
+        let fifths: Vec<String> = (0..5).map(|fifth| median_mib(&subject.samples, fifth)).collect();
         println!("{:<9} {}", subject.name, fifths.join(" "));
     }
     let (count, longest) = stalls.told();
@@ -74,11 +74,9 @@ pub(crate) fn summary(subjects: &[Subject], reloads: &Reloads, stalls: &Stalls) 
     }
 }
 
-fn of_fifth(samples: &[Sample], fifth: u32) -> String {
-    let end = samples.last().map(|sample| sample.at).unwrap_or_default();
-    let is_in = |sample: &&Sample| sample.at >= end * fifth / 5 && sample.at <= end * (fifth + 1) / 5;
-    let values = samples.iter().filter(is_in).map(Sample::resident_mib).collect();
-    median(values).map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
+fn median_mib(samples: &[Sample], fifth: u32) -> String {
+    median(of_fifth(samples, fifth).map(Sample::resident_mib).collect())
+        .map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
 }
 
 fn changes(reloads: &Reloads) -> String {
